@@ -1,0 +1,44 @@
+# One line each; `make help` lists them. TORCH chooses another torch: make setup TORCH=torch==2.11.0
+PYTHON ?= python3
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-integrations check fmt clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(VENV)/.ready  ## a virtual environment of its own in .venv, with everything that demo, test and check need
+
+$(VENV)/constraints.txt: constraints.txt Makefile
+	@test -x $(BIN)/python || { echo "Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $@
+
+$(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml
+	@echo "Installing $(TORCH), then dualadam and its tools (a few minutes the first time)"
+	@$(PIP) '$(TORCH)'
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: setup  ## run the default comparison on real data and write its report to runs/digits
+	@$(BIN)/dualadam compare --out runs/digits
+
+test: setup  ## run the tests
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-integrations: setup  ## install what heavier tests need, and run them
+	@$(PIP) --editable '.[integrations]'
+	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
+
+check: setup  ## lint and type check
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+fmt: setup  ## format the code
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:  ## remove the environment and what runs left behind
+	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,6 @@
+"""InvAdam and DualAdam: torch optimizers that start as Adam's inverse counterpart and hand over to Adam (arXiv:2603.07122)."""
+
+from dualadam._version import __version__
+from dualadam.optim import DualAdam, InvAdam, decay_groups, diagnose, switch_rate_for
+
+__all__ = ["DualAdam", "InvAdam", "__version__", "decay_groups", "diagnose", "switch_rate_for"]

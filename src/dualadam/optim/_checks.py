@@ -1,0 +1,63 @@
+"""What the settings of a parameter group may be: checked once, before any step, in torch's own words where torch has them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+
+def _require_number(name: str, value: Any, *, tensor: bool = False) -> None:
+    if isinstance(value, Tensor) and tensor:
+        if value.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element")
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number{' or a 1-element tensor' if tensor else ''}, got {type(value).__name__} {value!r}.")
+
+
+def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse settings out of range, of the wrong type, in conflict with each other, or with a key that looks misspelt."""
+    known = list(known)
+    for key in settings:
+        if key not in known and (close := difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)):
+            raise ValueError(f"Unknown setting {key!r} in a parameter group; did you mean {close[0]!r}?")
+
+    lr, betas = settings["lr"], settings["betas"]
+    _require_number("lr", lr, tensor=True)
+    if not 0.0 <= lr < math.inf:
+        raise ValueError(f"Invalid learning rate: {lr}")
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"betas must be a pair, got {betas!r}.")
+    for i, beta in enumerate(betas):
+        _require_number(f"betas[{i}]", beta, tensor=True)
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+    if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
+        raise ValueError("betas must be either both floats or both Tensors")
+    for name, words in (("eps", "epsilon"), ("weight_decay", "weight_decay")):
+        _require_number(name, settings[name])
+        if not 0.0 <= settings[name] < math.inf:
+            raise ValueError(f"Invalid {words} value: {settings[name]}")
+    if "switch_rate" in settings:
+        _require_number("switch_rate", settings["switch_rate"])
+        if not 0.0 <= settings["switch_rate"] <= 1.0:
+            raise ValueError(f"switch_rate must be in [0, 1], got {settings['switch_rate']}. switch_rate_for(total_steps) gives one.")
+
+    for name in ("foreach", "fused", "maximize", "capturable", "differentiable"):
+        if not isinstance(settings[name], bool) and not (settings[name] is None and name in ("foreach", "fused")):
+            raise TypeError(f"{name} must be True or False{' or None' if name in ('foreach', 'fused') else ''}, got {settings[name]!r}.")
+    if settings["fused"]:
+        raise RuntimeError(
+            "fused=True is not available: this version has no fused kernel. Leave fused=None; foreach=True is the fastest path."
+        )
+    if settings["foreach"]:
+        if settings["differentiable"]:
+            raise RuntimeError("`foreach` does not support `differentiable`; leave foreach=None.")
+        if not settings["capturable"]:
+            for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
+                if isinstance(value, Tensor):
+                    raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")

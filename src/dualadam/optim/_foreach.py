@@ -1,0 +1,91 @@
+"""The same step over lists of tensors, one launch for many: torch's default on CUDA."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from dualadam.optim._equations import step_coefficients
+from dualadam.optim._loop import HALF, as_double, real_float32
+
+
+def update_foreach(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float | Tensor, float | Tensor],
+    eps: float,
+    weight_decay: float,
+    switch_rate: float,
+    maximize: bool,
+    on_device: bool,
+) -> None:
+    """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
+
+    Allocates one parameter-sized temporary (two with ``on_device``), and copies of half-precision or negated gradients.
+    """
+    if not params:
+        return
+    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    working = [real_float32(p, g, maximize) for p, g in zip(params, grads, strict=True)]
+    exp_avgs, exp_avg_sqs = ([torch.view_as_real(s) if torch.is_complex(s) else s for s in states] for states in (exp_avgs, exp_avg_sqs))
+    lists = [[p for p, _ in working], [g for _, g in working], exp_avgs, exp_avg_sqs, steps]
+    for group, _ in Optimizer._group_tensors_by_device_and_dtype(cast(list, lists)).values():
+        p, g, m, v, t = cast(list[list[Tensor]], group)
+        if t[0].is_cpu and not torch.compiler.is_compiling():
+            torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
+        else:
+            torch._foreach_add_(t, 1)
+
+        if weight_decay != 0:
+            torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
+
+        if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
+            torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
+            torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
+        else:
+            torch._foreach_lerp_(m, g, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, g, g, 1 - beta2)
+
+        r = torch._foreach_sqrt(v)
+        if on_device:
+            counts = as_double_vector(t)
+            c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
+            torch._foreach_div_(r, root)
+            torch._foreach_add_(r, eps)
+            weights = torch._foreach_mul(r, c_inv)
+            torch._foreach_reciprocal_(r)
+            torch._foreach_mul_(r, c_adam)
+            torch._foreach_add_(weights, r)
+            torch._foreach_addcmul_(p, m, weights)
+        else:
+            rows = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
+            torch._foreach_div_(r, [root for *_, root in rows])
+            torch._foreach_add_(r, eps)
+            # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
+            for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
+                if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
+                    add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
+
+    for param, (p32, _) in zip(params, working, strict=True):
+        if param.dtype in HALF:
+            param.copy_(p32)
+
+
+def as_double_vector(steps: list[Tensor]) -> Tensor:
+    """Return the counts as one float64 vector (float32 where the device has no float64)."""
+    counts = torch.stack(steps)
+    return counts if counts.device.type == "mps" else counts.double()
+
+
+def pick(tensors: list[Tensor], indices: list[int]) -> list[Tensor]:
+    """Return the tensors at these indices."""
+    return [tensors[i] for i in indices]

@@ -1,0 +1,87 @@
+"""The readable path: one parameter after the other. The other paths are tested against it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualadam.optim._equations import step_coefficients
+
+HALF = (torch.float16, torch.bfloat16)
+
+
+def real_float32(param: Tensor, grad: Tensor, maximize: bool) -> tuple[Tensor, Tensor]:
+    """Return (param, grad) as the arithmetic wants them: real, at least float32, grad pointing uphill of what is minimised.
+
+    For half-precision parameters the first is a float32 copy, which the caller writes back; otherwise it shares the parameter's memory.
+    """
+    if maximize:
+        grad = -grad
+    if torch.is_complex(param):
+        return torch.view_as_real(param), torch.view_as_real(grad)
+    if param.dtype in HALF:
+        return param.float(), grad.float()
+    return param, grad
+
+
+def as_double(scalar: float | Tensor) -> Any:
+    """Return a tensor as a 0-d float64 tensor (float32 where the device has no float64), a number as it is."""
+    if not isinstance(scalar, Tensor):
+        return scalar
+    scalar = scalar.reshape(())
+    return scalar if scalar.device.type == "mps" else scalar.double()
+
+
+def update_loop(
+    params: list[Tensor],
+    grads: list[Tensor],
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    steps: list[Tensor],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float | Tensor, float | Tensor],
+    eps: float,
+    weight_decay: float,
+    switch_rate: float,
+    maximize: bool,
+    on_device: bool,
+) -> None:
+    """Advance every parameter and its state by one step, in place.
+
+    ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
+    """
+    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    for param, grad, exp_avg, exp_avg_sq, step in zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+        step += 1
+        p, g = real_float32(param, grad, maximize)
+        m = torch.view_as_real(exp_avg) if torch.is_complex(exp_avg) else exp_avg
+        v = torch.view_as_real(exp_avg_sq) if torch.is_complex(exp_avg_sq) else exp_avg_sq
+
+        if weight_decay != 0:
+            p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
+
+        m.lerp_(g, (1 - beta1).to(m) if isinstance(beta1, Tensor) else 1 - beta1)
+        if isinstance(beta2, Tensor):
+            v.lerp_(g.square(), (1 - beta2).to(v))
+        else:
+            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+
+        if on_device:
+            coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
+            c_adam, c_inv, root = (c.to(p) for c in coefficients)
+            r = v.sqrt() / root + eps
+            # a copy of m: a differentiated step needs it after the next one has changed it in place
+            p.addcmul_(m.clone() if m.requires_grad else m, c_adam / r + c_inv * r)
+        else:
+            c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
+            r = (v.sqrt() / root).add_(eps)
+            if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
+                p.addcdiv_(m, r, value=c_adam)
+            if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
+                p.addcmul_(m, r, value=c_inv)
+
+        if param.dtype in HALF:
+            param.copy_(p)
