@@ -55,7 +55,7 @@ def update_foreach(
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, g, g, 1 - beta2)
 
-        r = torch._foreach_sqrt(v)
+        r = list(torch._foreach_sqrt(v))
         if on_device:
             counts = as_double_vector(t)
             c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
