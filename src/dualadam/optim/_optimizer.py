@@ -1,185 +1,14 @@
-"""InvAdam and DualAdam: checks, state, collecting the tensors of a group, choosing the path."""
+"""The two classes: their formulas, settings and sources."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, overload
-
-import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT, _default_to_fused_or_foreach, _get_scalar_dtype, _get_value, _use_grad_for_differentiable
+from torch.optim.optimizer import ParamsT
 
-from dualadam.optim._checks import check_settings
-from dualadam.optim._foreach import update_foreach
-from dualadam.optim._loop import HALF, update_loop
-
-# torch 2.13 renamed the check that a captured step is a capturable one
-_HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
-_check_graph_capture: Callable[[Optimizer], None] = next(getattr(Optimizer, name) for name in _HEALTH_CHECKS if hasattr(Optimizer, name))
-Loss = TypeVar("Loss")
+from dualadam.optim._base import MixedAdam
 
 
-class _MixedAdam(Optimizer):
-    """What InvAdam and DualAdam share: all of it but the constructor's signature."""
-
-    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
-        check_settings(defaults, known=defaults)
-        super().__init__(params, defaults)
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters with its own settings, checked like the constructor's arguments."""
-        if isinstance(param_group, dict):
-            check_settings({**self.defaults, **param_group}, known={*self.defaults, "params", "param_names"})
-        super().add_param_group(param_group)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for key, value in self.defaults.items():  # a group pickled or saved by an older version or by another optimizer
-                group.setdefault(key, value)
-            for param in group["params"]:
-                state_of_param = self.state.get(param, {})
-                if state_of_param and not isinstance(state_of_param["step"], Tensor):
-                    state_of_param["step"] = _new_step(param, group["capturable"], float(state_of_param["step"]))
-
-    @torch._disable_dynamo
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state_dict of InvAdam, DualAdam, torch.optim.Adam or torch.optim.AdamW.
-
-        A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has here. The state of half-precision
-        parameters stays in float32, where torch alone would cast it to the parameter's dtype.
-
-        Raises:
-            ValueError: the state was made with ``amsgrad=True``, which has no counterpart here.
-        """
-        loaded: list[dict[str, Any]] = []
-
-        # Registered here and not in the constructor: the first runs after the user's own hooks, the second before them.
-        def complete(_: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-            if any("max_exp_avg_sq" in s for s in saved["state"].values()):
-                raise ValueError("The state was made with amsgrad=True, which DualAdam does not have; load a state made without it.")
-            settings = [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in self.param_groups]
-            settings += [{}] * (len(saved["param_groups"]) - len(settings))  # torch reports a wrong number of groups itself
-            groups = [{**mine, **theirs} for mine, theirs in zip(settings, saved["param_groups"], strict=False)]
-            loaded.append({**saved, "param_groups": groups})
-            return loaded[0]
-
-        def keep_float32(_: Optimizer) -> None:
-            saved_ids = (i for g in loaded[0]["param_groups"] for i in g["params"])
-            params = (p for g in self.param_groups for p in g["params"])
-            for saved_id, param in zip(saved_ids, params, strict=True):
-                if param.dtype in HALF and saved_id in loaded[0]["state"]:
-                    for key in ("exp_avg", "exp_avg_sq"):
-                        value = loaded[0]["state"][saved_id][key]
-                        self.state[param][key] = value.to(device=param.device, dtype=torch.float32, copy=True)
-
-        hooks = [
-            self.register_load_state_dict_pre_hook(complete),
-            self.register_load_state_dict_post_hook(keep_float32, prepend=True),
-        ]
-        try:
-            super().load_state_dict(state_dict)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _init_group(
-        self,
-        group: dict[str, Any],
-        params: list[Tensor],
-        grads: list[Tensor],
-        exp_avgs: list[Tensor],
-        exp_avg_sqs: list[Tensor],
-        steps: list[Tensor],
-    ) -> None:
-        """Append what the group will update to the lists, creating missing state. torch.compile runs this part once, outside the graph."""
-        for param in group["params"]:
-            if param.grad is None:
-                continue
-            if param.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients; use sparse=False in the embedding or torch.optim.SparseAdam."
-                )
-            state = self.state[param]
-            if not state:
-                state["step"] = _new_step(param, group["capturable"])
-                dtype = torch.float32 if param.dtype in HALF else param.dtype
-                state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype)
-                state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype)
-            if group["differentiable"] and state["step"].requires_grad:
-                raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
-            params.append(param)
-            grads.append(param.grad)
-            exp_avgs.append(state["exp_avg"])
-            exp_avg_sqs.append(state["exp_avg_sq"])
-            steps.append(state["step"])
-
-    @overload
-    def step(self, closure: None = None) -> None: ...
-    @overload
-    def step(self, closure: Callable[[], Loss]) -> Loss: ...
-    @_use_grad_for_differentiable
-    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
-        """Perform one optimization step.
-
-        Args:
-            closure: reevaluates the model under enabled gradients and returns the loss.
-
-        Returns:
-            What the closure returned, or None.
-        """
-        _check_graph_capture(self)
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
-            self._init_group(group, *lists)
-            on_device = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
-            value = (lambda x: x) if on_device else _get_value
-            update = update_foreach if _use_foreach(group, lists[0]) else update_loop
-            update(
-                *lists,
-                lr=value(group["lr"]),
-                betas=(value(group["betas"][0]), value(group["betas"][1])),
-                eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                switch_rate=group.get("switch_rate", 0.0),
-                maximize=group["maximize"],
-                on_device=on_device,
-            )
-        return loss
-
-
-def _new_step(param: Tensor, capturable: bool, value: float = 0.0) -> Tensor:
-    """Return a count of updates: on the parameter's device for captured graphs, else on the CPU, where reading it costs nothing."""
-    return torch.tensor(value, dtype=_get_scalar_dtype(), device=param.device if capturable else "cpu")
-
-
-def _use_foreach(group: dict[str, Any], params: list[Tensor]) -> bool:
-    """Choose the path of a group by torch's rule.
-
-    | foreach | differentiable | devices           | path    |
-    |---------|----------------|-------------------|---------|
-    | True    | no             | any               | foreach |
-    | False   | any            | any               | loop    |
-    | None    | no             | all CUDA or alike | foreach |
-    | None    | else           |                   | loop    |
-
-    A tensor lr without capturable takes the loop (foreach=True is refused with it).
-    """
-    if isinstance(group["lr"], Tensor) and not group["capturable"]:
-        if group["foreach"]:
-            raise RuntimeError("lr as a Tensor is not supported for capturable=False and foreach=True")
-        return False
-    if group["foreach"] is None:
-        return _default_to_fused_or_foreach(params, group["differentiable"], use_fused=False)[1]
-    return bool(group["foreach"])
-
-
-class DualAdam(_MixedAdam):
+class DualAdam(MixedAdam):
     r"""Adam that starts as its inverse counterpart and hands over to Adam within 1 / switch_rate steps.
 
     .. math::
@@ -262,7 +91,7 @@ class DualAdam(_MixedAdam):
         )
 
 
-class InvAdam(_MixedAdam):
+class InvAdam(MixedAdam):
     r"""Adam's inverse counterpart: the moments are multiplied instead of divided.
 
     .. math:: \theta_t = (1 - \eta \lambda)\, \theta_{t-1} - \eta\, \hat m_t (\sqrt{\hat v_t} + \epsilon)
