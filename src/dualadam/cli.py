@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 try:
@@ -35,16 +36,52 @@ def _root(
     pass
 
 
+Data = Annotated[str | None, typer.Option("--data", envvar="DUALADAM_DATA", help="Folder that holds the data sets.")]
+
+
+@app.command()
+def compare(
+    spec: Annotated[str, typer.Argument(help="A TOML file, or the name of a built-in spec.")] = "digits",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output folder; a second start goes on from what is in it. [default: runs/NAME]")
+    ] = None,
+    data: Data = None,
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Runs side by side, one thread each; 0: one per core.")] = 0,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")] = False,
+) -> None:
+    """Compare optimizers as a spec says: tune with equal budgets, judge on paired seeds, report."""
+    from dualadam.bench import commands
+
+    commands.compare(spec, out, data=data, workers=workers, device=device, dry_run=dry_run)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="The output folder of a finished comparison.")]) -> None:
+    """Draw the report of a comparison again, from disk alone."""
+    from dualadam.bench import commands
+
+    commands.report(folder)
+
+
+@app.command(name="list")
+def list_() -> None:
+    """List tasks, models, optimizers and built-in specs."""
+    from dualadam.bench import commands
+
+    commands.list_everything()
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line: a sentence and exit status 2 for bad input, 1 for failed runs, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         app(argv, prog_name="dualadam", standalone_mode=True)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
         if "--debug" in argv:
             raise
         print(f"dualadam: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, RuntimeError) else 2)
 
 
 if __name__ == "__main__":

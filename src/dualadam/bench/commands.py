@@ -1,0 +1,103 @@
+"""What the subcommands of the command line do."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dualadam.bench.optimizers import OPTIMIZERS
+from dualadam.bench.progress import ConsoleProgress
+from dualadam.bench.report import console_table, write_report
+from dualadam.bench.spec import builtin_specs, load_spec
+from dualadam.bench.study import Plan, Store, execute, make_plan, process_executor
+from dualadam.bench.summary import Summary
+from dualadam.bench.tasks import TASKS
+
+
+def compare(source: str, out: Path | None, *, data: str | None, workers: int, device: str, dry_run: bool) -> None:
+    """Run a study, or go on with it, and report."""
+    console, errors = _console(), Console(stderr=True)
+    spec = load_spec(source)
+    for warning in spec.warnings():
+        errors.print(f"Warning: {warning}", markup=False)
+    plan = make_plan(spec)
+    if dry_run:
+        _print_plan(plan, console)
+        return
+    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    folder = out or Path("runs") / spec.name
+    store = Store(folder, spec)
+    again = f"dualadam compare {source}" + (f" --out {out}" if out else "")
+    console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {workers} side by side, into {folder}", markup=False, highlight=False)
+    started = time.monotonic()
+    try:
+        with ConsoleProgress(console) as progress, process_executor(workers) as executor:
+            execute(plan, store, executor, workers, data=data, device=device, progress=progress)
+    except KeyboardInterrupt:
+        errors.print(f"\nStopped. {len(store.records)} finished runs are in {store.path}; `{again}` goes on from there.", markup=False)
+        sys.exit(130)
+    summary = write_report(folder)
+    _print_summary(summary, console)
+    console.print(
+        f"\n{time.monotonic() - started:.0f} s. Report: {folder / 'report.html'} (and report.md, summary.json, runs.jsonl)", markup=False
+    )
+
+
+def report(folder: Path) -> None:
+    """Draw a report again."""
+    console = _console()
+    _print_summary(write_report(folder), console)
+    console.print(f"\nReport: {folder / 'report.html'}", markup=False)
+
+
+def list_everything() -> None:
+    """Print what a spec can name."""
+    console = _console()
+    for title, rows in (
+        ("Tasks", {name: f"{t.summary}; models: {', '.join(t.models)}" for name, t in TASKS.items()}),
+        ("Optimizers", {name: entry.summary for name, entry in OPTIMIZERS.items()}),
+        ("Built-in specs", {name: load_spec(name).title for name in builtin_specs()}),
+    ):
+        table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+        for name, summary in rows.items():
+            table.add_row(name, summary)
+        console.print(table)
+
+
+def _console() -> Console:
+    """A console that does not fold lines at 80 columns where there is no terminal to fold them for."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(120, console.width))
+
+
+def _print_plan(plan: Plan, console: Console) -> None:
+    spec = plan.spec
+    steps = f"{spec.total_steps:,} steps" if spec.total_steps else f"{spec.epochs} epochs"
+    console.print(
+        f"{spec.name}: {spec.task}, {spec.model}, {steps} a run, batches of {spec.batch_size}, {spec.schedule} schedule", markup=False
+    )
+    for block in spec.block:
+        table = Table(title=f"{block.name}: weight decay {block.weight_decay:g}", title_justify="left")
+        table.add_column("Arm")
+        table.add_column("Points, in the order they are tried" if spec.points else "Setting")
+        for arm in block.arm:
+            points = plan.settings[block.name, arm.name]
+            table.add_row(arm.name, "; ".join(", ".join(f"{k} {v}" for k, v in p.items()) or "defaults" for p in points))
+        console.print(table)
+    tuning = len(plan.tuning_runs)
+    console.print(f"{tuning} tuning runs, then {plan.num_runs - tuning} judged ones ({spec.seeds} paired seeds an arm).", markup=False)
+    p = spec.primary
+    console.print(
+        f"Decided by: {p.arm} less {p.against}, 95 % interval of paired differences against a margin of {p.margin:g}.", markup=False
+    )
+
+
+def _print_summary(summary: Summary, console: Console) -> None:
+    for table in console_table(summary):
+        console.print(table)
+    console.print(summary.sentence, markup=False, highlight=False)

@@ -1,0 +1,226 @@
+"""The figures of a report: each a pure function from the summary to a matplotlib figure."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dualadam.bench.summary import ArmSummary, Summary
+from dualadam.bench.tasks import TASKS
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")  # Okabe and Ito's, then two more
+STYLE: Any = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "dualadam",  # the same records draw the same bytes
+    "svg.fonttype": "path",
+}
+WIDTH = 5.6  # inches: letters stay readable where a phone shows the figure 360 pixels wide
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn figure with its caption."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def svg(self) -> str:
+        """Return the figure as an <svg> element for an HTML page."""
+        buffer = io.StringIO()
+        with matplotlib.rc_context(STYLE):
+            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+        text = buffer.getvalue()
+        svg = text[text.index("<svg") :]
+        # ids of the pictures in one page must differ
+        for mark in ('id="', 'href="#', "url(#"):
+            svg = svg.replace(mark, f"{mark}{self.name}-")
+        return svg.replace("<svg ", f'<svg role="img" aria-label="{self.caption.split(":")[0]}" ', 1)
+
+    def png(self) -> bytes:
+        """Return the figure as a PNG file."""
+        buffer = io.BytesIO()
+        self.figure.savefig(buffer, format="png", dpi=160)
+        return buffer.getvalue()
+
+
+def draw(summary: Summary) -> list[Plot]:
+    """Draw every figure that the records allow."""
+    drawn = []
+    with matplotlib.rc_context(STYLE):
+        for function in FIGURES:
+            if plot := function(summary):
+                drawn.append(plot)
+    return drawn
+
+
+def colours(summary: Summary) -> dict[str, str]:
+    """Give each arm one colour in all figures, DualAdam's name or not."""
+    names = list(dict.fromkeys(a.arm for a in summary.arms))
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def _axes(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height))
+    return figure, figure.subplots()
+
+
+def _label(row: ArmSummary, summary: Summary) -> str:
+    return f"{row.arm} ({row.block})" if len(summary.spec.block) > 1 else row.arm
+
+
+def _metric(summary: Summary) -> str:
+    entry = TASKS[summary.spec.task]
+    return f"{entry.metric} ({entry.unit})" if entry.unit else entry.metric
+
+
+def seeds(summary: Summary) -> Plot:
+    """Every seed as a point, with mean and interval."""
+    figure, ax = _axes(0.9 + 0.46 * len(summary.arms))
+    colour = colours(summary)
+    lows = []
+    for y, row in enumerate(reversed(summary.arms)):
+        kept = [s for s, r in zip(row.scores, row.judged, strict=True) if r["status"] == "finished"]
+        offsets = np.linspace(-0.16, 0.16, len(kept)) if len(kept) > 1 else np.zeros(len(kept))
+        ax.scatter(kept, y + offsets, s=20, color=colour[row.arm], alpha=0.55, linewidths=0)
+        if not row.diverged:
+            ax.errorbar(
+                row.interval.mean,
+                y,
+                xerr=[[row.interval.mean - row.interval.low], [row.interval.high - row.interval.mean]],
+                fmt="D",
+                ms=5,
+                color="black",
+                capsize=3,
+                lw=1.2,
+            )
+        lows += kept
+    ax.set_yticks(range(len(summary.arms)), [_label(r, summary) for r in reversed(summary.arms)])
+    ax.set_ylim(-0.6, len(summary.arms) - 0.4)
+    ax.set_xlabel(f"test {_metric(summary)}")
+    ax.grid(axis="y", visible=False)
+    lost = sum(r.diverged for r in summary.arms)
+    note = f" {lost} diverged runs are not drawn; the table counts them." if lost else ""
+    return Plot(
+        "seeds", f"Every seed: test {TASKS[summary.spec.task].metric} of each judged run, with mean and 95 % interval.{note}", figure
+    )
+
+
+def differences(summary: Summary) -> Plot:
+    """The paired differences to the control, against the margin."""
+    rows = [r for r in reversed(summary.arms) if r.difference and not r.diverged]
+    figure, ax = _axes(0.9 + 0.46 * max(len(rows), 1))
+    colour = colours(summary)
+    margin = summary.spec.primary.margin
+    ax.axvspan(-margin, margin, color="black", alpha=0.06, lw=0)
+    ax.axvline(0, color="black", lw=0.8)
+    for y, row in enumerate(rows):
+        d = row.difference
+        assert d is not None
+        ax.errorbar(d.mean, y, xerr=[[d.mean - d.low], [d.high - d.mean]], fmt="o", ms=6, color=colour[row.arm], capsize=3, lw=1.8)
+    ax.set_yticks(range(len(rows)), [_label(r, summary) for r in rows])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(axis="y", visible=False)
+    control = " / ".join(dict.fromkeys(summary.control.values()))
+    ax.set_xlabel(f"less {control} (positive is better)")
+    caption = f"Difference to the control: paired over seeds, 95 % interval; the band is the margin of equivalence, {margin:g}."
+    return Plot("differences", caption, figure)
+
+
+def curves(summary: Summary) -> Plot | None:
+    """Validation score and training loss over the steps, mean and band over the seeds."""
+    figure = Figure(figsize=(WIDTH, 5.2))
+    above, below = figure.subplots(2, 1, sharex=True)
+    colour = colours(summary)
+    finals = []
+    for row in summary.arms:
+        finished = [r["curve"] for r in row.judged if r["status"] == "finished" and r["curve"]]
+        if not finished:
+            continue
+        steps = [point["step"] for point in finished[0]]
+        for ax, key in ((above, "score"), (below, "train_loss")):
+            values = np.array([[point[key] for point in curve] for curve in finished])
+            style = {"color": colour[row.arm], "lw": 1.8, "label": _label(row, summary)}
+            ax.plot(steps, values.mean(0), **style)
+            ax.fill_between(steps, values.min(0), values.max(0), color=colour[row.arm], alpha=0.12, lw=0)
+            if key == "score":
+                finals += [values.mean(0)[len(steps) // 4 :].min(), values.max()]
+    if not finals:
+        return None
+    spread = max(finals) - min(finals)
+    above.set_ylim(min(finals) - 0.1 * spread - 1e-9, max(finals) + 0.1 * spread + 1e-9)  # the first quarter may leave the picture
+    above.set_ylabel(f"validation\n{_metric(summary)}")
+    below.set_ylabel("training loss")
+    below.set_yscale("log")
+    below.set_xlabel("step")
+    above.legend(fontsize=9, ncols=2, frameon=False)
+    return Plot("curves", "Learning curves: mean over the seeds; the band reaches from the lowest to the highest seed.", figure)
+
+
+def learning_rates(summary: Summary) -> Plot | None:
+    """Validation score of every tuned point against its learning rate."""
+    rows = [r for r in summary.arms if any("lr" in t["setting"] for t in r.tuning)]
+    if not rows:
+        return None
+    figure, ax = _axes(3.6)
+    colour = colours(summary)
+    for row in rows:
+        good = sorted((t["setting"]["lr"], t["score"]) for t in row.tuning if not t["diverged"])
+        ax.plot(*zip(*good, strict=True), "o-", ms=4, lw=1.4, color=colour[row.arm], label=_label(row, summary)) if good else None
+        bad = [t["setting"]["lr"] for t in row.tuning if t["diverged"]]
+        ax.scatter(bad, [0.02] * len(bad), marker="x", color=colour[row.arm], transform=ax.get_xaxis_transform(), clip_on=False)
+    tried = [t["setting"]["lr"] for row in rows for t in row.tuning]
+    ax.set_xscale("log")
+    ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel(f"validation {_metric(summary)}")
+    ax.legend(fontsize=9, ncols=2, frameon=False)
+    return Plot(
+        "learning-rates", "How forgiving: validation score of every tuned point against its learning rate; a cross diverged.", figure
+    )
+
+
+def hand_over(summary: Summary) -> Plot | None:
+    """Mixing weight and the ratio of the two parts over time."""
+    rows = [r for r in summary.arms if any(x["diagnosis"] for x in r.judged)]
+    if not rows:
+        return None
+    figure = Figure(figsize=(WIDTH, 4.8))
+    above, below = figure.subplots(2, 1, sharex=True)
+    colour = colours(summary)
+    for row in rows:
+        for index, record in enumerate(row.judged):
+            points = [p for p in record["diagnosis"] if p["step"]]
+            steps = [p["step"] for p in points]
+            style = {"color": colour[row.arm], "lw": 1.4, "alpha": 0.8, "label": _label(row, summary) if index == 0 else None}
+            above.plot(steps, [p["mixing_weight"] for p in points], **style)
+            ratios = [(p["step"], p["ratio"]) for p in points if p["ratio"]]
+            if ratios:
+                below.plot(*zip(*ratios, strict=True), **style)
+    below.axhline(1, color="black", lw=0.8, ls="--")
+    above.set_ylabel("mixing weight")
+    below.set_ylabel("inverse part /\nAdam part (norms)")
+    below.set_yscale("log")
+    below.set_xscale("log")
+    below.set_xlabel("step")
+    above.legend(fontsize=9, frameon=False)
+    caption = (
+        "The hand-over: weight of the inverse part, and its norm over that of Adam's part. At 1 both are equal; far below it DualAdam is "
+        "a warm-up."
+    )
+    return Plot("hand-over", caption, figure)
+
+
+FIGURES: tuple[Callable[[Summary], Plot | None], ...] = (seeds, differences, curves, learning_rates, hand_over)

@@ -1,0 +1,119 @@
+"""The report of a study: one self-contained page, and the same as Markdown. Drawn from the records alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import rich.box
+from rich.table import Table
+
+from dualadam.bench.plots import Plot, draw
+from dualadam.bench.spec import Spec
+from dualadam.bench.study import read_records, write_whole
+from dualadam.bench.summary import ArmSummary, Summary, summarise
+from dualadam.bench.tasks import TASKS
+
+COLUMNS = ("Arm", "Tuned setting", "Mean", "95 % interval", "n", "Less the control", "Evidence", "Diverged")
+
+
+def write_report(folder: Path) -> Summary:
+    """Draw ``report.html``, ``report.md`` with its ``figures/``, and ``summary.json`` from a finished study on disk.
+
+    Raises:
+        ValueError: the folder holds no study, or an unfinished one.
+    """
+    spec_file = folder / "spec.json"
+    if not spec_file.exists():
+        raise ValueError(f"{folder} must be the output folder of a comparison: it has no spec.json.")
+    spec = Spec.model_validate_json(spec_file.read_text())
+    summary = summarise(spec, read_records(folder / "runs.jsonl"))
+    plots = draw(summary)
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("dualadam.bench", "templates"), trim_blocks=True, lstrip_blocks=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    for plot in plots:
+        (folder / "figures" / f"{plot.name}.png").write_bytes(plot.png())
+    for name, autoescape in (("report.html", True), ("report.md", False)):
+        template = environment.overlay(autoescape=autoescape).get_template(f"{name}.j2")
+        write_whole(folder / name, template.render(**_content(summary, plots)))
+    write_whole(folder / "summary.json", json.dumps(as_dict(summary), indent=1))
+    return summary
+
+
+def as_dict(summary: Summary) -> dict[str, Any]:
+    """Return the numbers of a summary, without the single runs, for ``summary.json``."""
+    arms = [{k: v for k, v in asdict(a).items() if k != "judged"} for a in summary.arms]
+    return {"sentence": summary.sentence, "detectable": summary.detectable, "arms": arms, "environment": summary.environment}
+
+
+def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
+    spec = summary.spec
+    return {
+        "summary": summary,
+        "spec": spec,
+        "task": TASKS[spec.task],
+        "columns": COLUMNS,
+        "blocks": [(block, [cells(r, summary) for r in summary.arms if r.block == block.name]) for block in spec.block],
+        "plots": plots,
+        "rows": summary.arms,
+        "warnings": spec.warnings(),
+    }
+
+
+def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
+    """Return a row of the table as text, one entry a column."""
+    d, interval = row.difference, row.interval
+    return dict(
+        zip(
+            COLUMNS,
+            (
+                row.arm,
+                ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.setting.items()) or "defaults",
+                f"{interval.mean:.2f}",
+                f"[{interval.low:.2f}, {interval.high:.2f}]",
+                str(interval.n),
+                f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" if d else "control",
+                evidence(row, summary),
+                f"{row.diverged} of {interval.n}" + (f"; {row.diverged_points} of {row.num_points} points" if row.diverged_points else ""),
+            ),
+            strict=True,
+        )
+    )
+
+
+def evidence(row: ArmSummary, summary: Summary) -> str:
+    """Return what the difference shows: the decision, and the p value where it is one of the adjusted comparisons."""
+    if row.difference is None:
+        return "control"
+    word = "no verdict" if summary.spec.demonstration else row.verdict
+    if row is summary.primary:
+        return f"{word} (primary)"
+    p = row.difference.p_holm
+    return f"{word} (Holm p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+
+
+def console_table(summary: Summary) -> Iterable[Table]:
+    """Yield the table of each block for a terminal; 80 columns are enough."""
+    entry = TASKS[summary.spec.task]
+    for block in summary.spec.block:
+        title = f"Test {entry.metric}{f' ({entry.unit})' if entry.unit else ''}, {block.name}; control: {summary.control[block.name]}"
+        table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in ("Arm", "Tuned setting", "Mean and 95 %", "n", "Less control", "Evidence", "Div."):
+            table.add_column(column, overflow="fold")
+        for row in summary.arms:
+            if row.block == block.name:
+                text = cells(row, summary)
+                table.add_row(
+                    text["Arm"],
+                    text["Tuned setting"].replace(", ", "\n"),
+                    f"{text['Mean']}\n{text['95 % interval']}",
+                    text["n"],
+                    text["Less the control"].replace(" [", "\n["),
+                    row.verdict if not summary.spec.demonstration else "no verdict",
+                    str(row.diverged),
+                )
+        yield table

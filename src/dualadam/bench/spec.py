@@ -1,0 +1,317 @@
+"""What is compared, and how the winner is decided: one TOML file, read and checked whole before any training."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import re
+import tomllib
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from dualadam.bench.optimizers import OPTIMIZERS, find_entry, make_optimizer
+from dualadam.bench.tasks import TASKS
+
+BUILTIN = importlib.resources.files("dualadam.bench") / "specs"
+
+
+class SpecError(ValueError):
+    """A spec that cannot be run; the message names file, line, value, range and remedy."""
+
+
+def _refuse(message: str, *at: str | int) -> NoReturn:
+    """Refuse a value; ``at`` is its place below the model that is being checked."""
+    raise PydanticCustomError("spec", "{text}", {"text": message, "at": list(at)})
+
+
+def _nearest(name: object, known: Iterable[str]) -> str:
+    """Return a hint on what may have been meant: the nearest known name, or all of them."""
+    known = list(known)
+    folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.6)
+    return f"did you mean {folded[close[0]]!r}?" if close else f"known: {', '.join(known)}."
+
+
+def _range(bounds: list[float]) -> list[float]:
+    if len(bounds) != 2:
+        _refuse(f"must be a range [low, high], got {bounds}")
+    if not 0 < bounds[0] < bounds[1]:
+        _refuse(f"must be a range [low, high] with 0 < low < high (it is sampled on a logarithmic scale), got {bounds}")
+    return bounds
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False, le=1e12, ge=-1e12)]
+Range = Annotated[list[Finite], AfterValidator(_range)]
+Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f|<>]+$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Arm(_Strict):
+    """One optimizer with what is fixed and what is tuned."""
+
+    name: Name
+    optimizer: str
+    args: dict[str, Any] = {}
+    tune: dict[str, Range] = {}
+    loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
+    schedule: Literal["constant", "linear", "cosine"] | None = None  # None: the spec's
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            find_entry(name)
+        except ValueError as error:
+            _refuse(f"{error} {_nearest(name, OPTIMIZERS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _arguments_fit(self) -> Arm:
+        entry = find_entry(self.optimizer)
+        for place in ("args", "tune"):
+            for key in getattr(self, place):
+                if key == "weight_decay":
+                    _refuse("weight_decay belongs to the block: all arms of a block share it", place, key)
+                if key not in entry.arguments():
+                    _refuse(f"{self.optimizer} takes no argument {key!r}; {_nearest(key, entry.arguments())}", place, key)
+        if both := set(self.args) & set(self.tune):
+            _refuse(f"{min(both)!r} is fixed by args and tuned: choose one", "tune", min(both))
+        if entry.warmup and "switch_rate" not in self.args | self.tune:
+            _refuse(f"{self.optimizer} needs a switch_rate, in args or in tune: its warm-up lasts 1 / switch_rate steps", "optimizer")
+        if entry.warmup and not 0 < self.args.get("switch_rate", 1.0) <= 1:
+            _refuse(f"must be in (0, 1] for a warm-up, got {self.args['switch_rate']}", "args", "switch_rate")
+        for end in (0, 1):
+            settings = {**self.args, **{k: r[end] for k, r in self.tune.items()}}
+            try:  # the class's own checks, before anything trains
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    make_optimizer(self.optimizer, [torch.nn.Parameter(torch.zeros(1))], settings)
+            except Exception as error:  # whatever a class of the reader's own raises is a reason to refuse
+                _refuse(f"{self.optimizer} refuses {settings}: {error}", "tune" if self.tune else "args")
+            if entry.warmup and settings["switch_rate"] > 1:
+                _refuse(f"must stay in (0, 1], got {self.tune['switch_rate']}", "tune", "switch_rate")
+        return self
+
+
+class Block(_Strict):
+    """Arms that share a weight decay. Arms of different blocks are never compared."""
+
+    name: Name = "all arms"
+    weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
+    arm: Annotated[list[Arm], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Block:
+        for index, arm in enumerate(self.arm):
+            if arm.name in [a.name for a in self.arm[:index]]:
+                _refuse(f"must differ from the other arms of the block, got {arm.name!r} again", "arm", index, "name")
+        return self
+
+    def find(self, name: str) -> Arm:
+        """Return the arm of this name."""
+        return next(arm for arm in self.arm if arm.name == name)
+
+
+class Primary(_Strict):
+    """The one comparison that the study decides; all others are secondary."""
+
+    block: str | None = None  # None: the first block
+    arm: str
+    against: str
+    margin: Annotated[Finite, Field(gt=0)]  # differences within it count as none, in the metric's unit
+
+
+class Spec(_Strict):
+    """A study. See ``load_spec``."""
+
+    name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    title: Annotated[str, Field(max_length=200)] = ""
+    demonstration: bool = False  # too small for a verdict: the report says so instead
+    task: str
+    model: str
+    subset: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=10**6)]
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    final_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.001
+    precision: Literal["float32", "bfloat16"] = "float32"
+    augment: bool = False
+    points: Annotated[int, Field(ge=0, le=10_000)]  # settings tried per arm; 0: every arm is fixed
+    tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    seeds: Annotated[int, Field(ge=2, le=10_000)]  # paired, judged on the test split
+    primary: Primary
+    block: Annotated[list[Block], Field(min_length=1, max_length=20)]
+
+    @field_validator("task")
+    @classmethod
+    def _task_known(cls, task: str) -> str:
+        if task not in TASKS:
+            _refuse(f"is not a task of the comparison, got {task!r}; {_nearest(task, TASKS)}")
+        return task
+
+    @model_validator(mode="after")
+    def _whole(self) -> Spec:
+        entry = TASKS[self.task]
+        if entry.models and self.model not in entry.models:
+            _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {_nearest(self.model, entry.models)}", "model")
+        if (self.epochs is None) == (self.steps is None):
+            _refuse("give either epochs or steps", "epochs")
+        if self.subset and entry.num_train and self.subset > entry.num_train:
+            _refuse(f"must be at most the {entry.num_train} training examples of {self.task!r}, got {self.subset}", "subset")
+        if entry.steps_per_epoch(self.batch_size, self.subset) == 0:
+            _refuse(
+                f"must be at most the number of training examples, {self.subset or entry.num_train}, got {self.batch_size}", "batch_size"
+            )
+        names = [b.name for b in self.block]
+        for index, block in enumerate(self.block):
+            if block.name in names[:index]:
+                _refuse(f"must differ from the other blocks, got {block.name!r} again", "block", index, "name")
+            for k, arm in enumerate(block.arm):
+                if bool(arm.tune) != (self.points > 0):
+                    hint = f"points = {self.points}: give it a range in tune" if self.points else "points = 0: fix it in args"
+                    _refuse(f"every arm gets the same number of points, and {arm.name!r} does not fit {hint}", "block", index, "arm", k)
+        if self.primary.block is not None and self.primary.block not in names:
+            _refuse(f"is not a block, got {self.primary.block!r}; {_nearest(self.primary.block, names)}", "primary", "block")
+        arms = [arm.name for arm in self.primary_block.arm]
+        for place in ("arm", "against"):
+            if (value := getattr(self.primary, place)) not in arms:
+                _refuse(f"is not an arm of the block {self.primary_block.name!r}, got {value!r}; {_nearest(value, arms)}", "primary", place)
+        if self.primary.arm == self.primary.against:
+            _refuse(f"must differ from primary.arm, got {self.primary.against!r} twice", "primary", "against")
+        return self
+
+    @property
+    def primary_block(self) -> Block:
+        """The block of the primary comparison."""
+        return next((b for b in self.block if b.name == self.primary.block), self.block[0])
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps of one run; None where only the data tells."""
+        per_epoch = TASKS[self.task].steps_per_epoch(self.batch_size, self.subset)
+        return self.steps or (per_epoch * self.epochs if per_epoch and self.epochs else None)
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but probably not meant, a sentence each."""
+        found = []
+        for block in self.block:
+            for arm in block.arm:
+                rates = arm.tune.get("switch_rate") or [arm.args[k] for k in ("switch_rate",) if k in arm.args]
+                slowest = min(rates, default=None)
+                if slowest and self.total_steps and slowest * self.total_steps < 1:
+                    found.append(
+                        f"{arm.name!r}: switch_rate {slowest:g} needs {1 / slowest:,.0f} steps for its hand-over, and a run has "
+                        f"{self.total_steps:,}: it would end unfinished. switch_rate_for({self.total_steps}) gives one that fits."
+                    )
+                if block.weight_decay and not find_entry(arm.optimizer).decoupled:
+                    found.append(f"{arm.name!r}: its weight decay is coupled (L2), that of the other arms is decoupled.")
+        return found
+
+
+def builtin_specs() -> list[str]:
+    """Return the names of the specs that come with the package."""
+    return sorted(p.name.removesuffix(".toml") for p in BUILTIN.iterdir() if p.name.endswith(".toml"))
+
+
+def load_spec(source: str | Path) -> Spec:
+    """Read and check a spec.
+
+    Args:
+        source: the path of a TOML file, or the name of a built-in spec (``dualadam list`` shows them).
+
+    Raises:
+        SpecError: what is wrong, where (file and line), and what would be right.
+
+    Example:
+        >>> spec = load_spec("digits")
+        >>> spec.primary.arm, spec.primary.against
+        ('DualAdam', 'Adam + warm-up')
+    """
+    if str(source) in builtin_specs():
+        return parse_spec((BUILTIN / f"{source}.toml").read_text(), f"{source}.toml")
+    path = Path(source)
+    if not path.is_file():
+        raise SpecError(f"spec must be a TOML file or a built-in name, got {str(source)!r}; {_nearest(source, builtin_specs())}")
+    try:
+        return parse_spec(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path} is not a text file in UTF-8: {error}.") from error
+
+
+def parse_spec(text: str, name: str = "spec") -> Spec:
+    """Check the text of a spec; ``name`` is what messages call it."""
+    try:
+        return Spec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{name} is not TOML: {error}.") from error
+    except RecursionError as error:
+        raise SpecError(f"{name} is nested too deeply.") from error
+    except ValidationError as error:
+        sentences = [_sentence(text, name, e) for e in error.errors(include_url=False)]
+        raise SpecError("\n".join(dict.fromkeys(sentences))) from None
+
+
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {(): Spec, ("primary",): Primary, ("block",): Block, ("block", "arm"): Arm}
+
+
+def _sentence(text: str, name: str, error: ErrorDetails) -> str:
+    """Return one pydantic error as a sentence with file, line, place, value and remedy."""
+    context = error.get("ctx", {})
+    place = [*error["loc"], *context.get("at", [])]
+    line = _line_of(text, place)
+    where = f"{name}, line {line}: " if line else f"{name}: "
+    dotted = ".".join(str(p) for p in place if not isinstance(p, int))
+    got = repr(error["input"])
+    got = got if len(got) <= 80 else got[:77] + "..."
+    if error["type"] == "extra_forbidden":
+        model = _MODELS.get(tuple(p for p in place[:-1] if isinstance(p, str)), Spec)
+        return f"{where}{dotted} is not a key of a spec; {_nearest(place[-1], model.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}{dotted} is missing."
+    if error["type"] == "spec":
+        return f"{where}{dotted} {error['msg']}".strip().removesuffix(".") + ("" if error["msg"].endswith("?") else ".")
+    return f"{where}{dotted} {error['msg'].replace('Input should', 'must')}, got {got}."
+
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
+_HEADER = re.compile(rf"^\s*(\[\[?)\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]")
+_ASSIGNMENT = re.compile(rf"^\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
+
+
+def _line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """Return the line on which the deepest part of a place stands that can be found, or None."""
+    counts: dict[tuple[str | int, ...], int] = {}
+    table: list[str | int] = []
+    best, best_line = 0, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        here: list[str | int] = []
+        if header := _HEADER.match(line):
+            table = []
+            keys = _split(header[2])
+            for k, key in enumerate(keys):
+                table.append(key)
+                if k == len(keys) - 1 and header[1] == "[[":
+                    counts[tuple(table)] = counts.get(tuple(table), -1) + 1
+                if tuple(table) in counts:
+                    table.append(counts[tuple(table)])
+            here = table
+        elif assignment := _ASSIGNMENT.match(line):
+            here = [*table, *_split(assignment[1])]
+        if len(here) > best and list(place[: len(here)]) == here:
+            best, best_line = len(here), number
+    return best_line
+
+
+def _split(dotted: str) -> list[str]:
+    return [key.strip("\"'") for key in re.findall(_KEY, dotted)]

@@ -1,0 +1,158 @@
+"""Scores in, intervals and decisions out. Every difference is paired over seeds; randomness is passed in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % interval over n seeds."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A paired difference; positive is better for the first arm."""
+
+    p: float  # two-sided t test, not adjusted
+    p_holm: float  # adjusted over the secondary comparisons of the study; nan for the primary one
+    bootstrap: tuple[float, float]  # 95 % percentile interval beside the t interval
+    probability_of_improvement: float  # share of seeds in which the first arm is better, ties counting half, [0, 1]
+
+
+def mean_interval(scores: ArrayLike) -> Interval:
+    r"""Return the mean with its t interval, :math:`\bar x \pm t_{n-1, 0.975}\, s / \sqrt n`.
+
+    Args:
+        scores: (n,) one a seed, n at least 2.
+
+    Raises:
+        ValueError: fewer than two scores, or one that is not finite.
+
+    Example:
+        >>> print(mean_interval([1.0, 2.0, 3.0]))  # t = 4.303, s = 1
+        2.00 [-0.48, 4.48]
+    """
+    x = _checked(scores)
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(x) - 1)) * float(x.std(ddof=1)) / math.sqrt(len(x))
+    mean = float(x.mean())
+    return Interval(mean, mean - half, mean + half, len(x))
+
+
+def paired_difference(first: ArrayLike, second: ArrayLike, rng: np.random.Generator, *, sign: float = 1.0) -> Difference:
+    """Return first - second over paired seeds: t interval, t test, percentile bootstrap over the seeds, probability of improvement.
+
+    Args:
+        first, second: (n,) scores of the same seeds in the same order.
+        rng: draws the bootstrap samples.
+        sign: -1 where a lower score is better.
+
+    Raises:
+        ValueError: as for ``mean_interval``, or different lengths.
+    """
+    a, b = _checked(first), _checked(second)
+    if len(a) != len(b):
+        raise ValueError(f"first and second must have one score of each seed, got {len(a)} and {len(b)}.")
+    d = sign * (a - b)
+    interval = mean_interval(d)
+    spread = float(d.std(ddof=1)) > 0
+    p = float(stats.ttest_1samp(d, 0.0).pvalue) if spread else 1.0 if interval.mean == 0 else 0.0
+    means = d[rng.integers(len(d), size=(10_000, len(d)))].mean(1)
+    low, high = np.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    better = float((d > 0).mean() + 0.5 * (d == 0).mean())
+    return Difference(interval.mean, interval.low, interval.high, interval.n, p, math.nan, (float(low), float(high)), better)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down adjustment: the k-th smallest of m times (m - k + 1), made monotone, at most 1.
+
+    Example:
+        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+        [0.03, 0.06, 0.06]
+
+    References:
+        S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979) 65-70.
+    """
+    order = np.argsort(p_values)
+    adjusted, running = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        running = max(running, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, running)
+    return adjusted
+
+
+def verdict(difference: Interval, margin: float) -> str:
+    """Decide a comparison by where its 95 % interval lies: "better", "worse", "equivalent" or "not decided".
+
+    Equivalent: the interval lies within +-margin, whether or not it excludes 0. Otherwise better or worse, where it excludes 0, or not
+    decided.
+
+    Example:
+        >>> verdict(Interval(0.8, 0.2, 1.4, 5), margin=0.5), verdict(Interval(0.1, -0.2, 0.4, 5), margin=0.5)
+        ('better', 'equivalent')
+    """
+    if -margin < difference.low and difference.high < margin:
+        return "equivalent"
+    if difference.low > 0:
+        return "better"
+    if difference.high < 0:
+        return "worse"
+    return "not decided"
+
+
+def detectable_difference(differences: ArrayLike, power: float = 0.8) -> float:
+    """Return the smallest true difference that a paired t test at 5 % finds with this power, given the spread of the differences seen.
+
+    Solves P(|T| > t_crit; noncentrality delta sqrt(n) / s) = power for delta, T noncentral t with n - 1 degrees of freedom.
+
+    Args:
+        differences: (n,) paired differences. power: in (0.05, 1).
+
+    Returns:
+        The difference in the unit of the scores; 0 where all differences are the same.
+
+    Example:
+        >>> x = stats.norm.ppf((np.arange(34) + 0.5) / 34)  # 34 pairs find half a standard deviation with 80 %: Cohen (1988)
+        >>> round(detectable_difference(x / x.std(ddof=1)), 2)
+        0.5
+    """
+    d = _checked(differences)
+    n, s = len(d), float(d.std(ddof=1))
+    if s == 0:
+        return 0.0
+    critical = stats.t.ppf(0.5 + LEVEL / 2, n - 1)
+
+    def shortfall(noncentrality: float) -> float:
+        found = stats.nct.sf(critical, n - 1, noncentrality) + stats.nct.cdf(-critical, n - 1, noncentrality)
+        return float(found) - power
+
+    upper = 1.0
+    while shortfall(upper) < 0:  # scipy's noncentral t loses its digits far out, so the bracket grows from below
+        upper += 1.0
+    return float(optimize.brentq(shortfall, upper - 1.0, upper)) * s / math.sqrt(n)
+
+
+def _checked(scores: ArrayLike) -> Floats:
+    x = np.asarray(scores, dtype=np.float64)
+    if x.ndim != 1 or len(x) < 2:
+        raise ValueError(f"scores must be a list of at least 2 numbers, one a seed, got shape {x.shape}.")
+    if not np.isfinite(x).all():
+        raise ValueError(f"scores must be finite, got {x[~np.isfinite(x)][0]}; a diverged run counts as the task's worst score.")
+    return x

@@ -1,0 +1,89 @@
+"""What is trained and judged: data, model, loss and metric behind one small protocol. Needs torch and numpy alone."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How a model does on a split."""
+
+    score: float  # the task's metric
+    loss: float  # mean over the examples
+    correct: np.ndarray | None = None  # bool, one an example, in the split's order; None where the metric has no such thing
+
+
+class Task(Protocol):
+    """A training problem on one device. Everything random comes from the generator that is passed in."""
+
+    num_train: int
+
+    def make_model(self, name: str) -> nn.Module:
+        """Return a freshly initialised model of this name, on the task's device."""
+
+    def batches(self, batch_size: int, generator: torch.Generator, augment: bool) -> Iterator[Any]:
+        """Yield one epoch of full batches of the training split in a random order."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Return the mean loss of a batch, a 0-d tensor."""
+
+    def evaluate(self, model: nn.Module, split: Split) -> Scores:
+        """Judge the model, in evaluation mode, on a split."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """What is known of a task without its data."""
+
+    summary: str
+    models: tuple[str, ...]
+    num_train: int | None  # examples of the training split (all of it); None: only the data tells
+    factory: str  # "module:function", called with the keyword arguments of ``get_task``
+    metric: str = "accuracy"
+    unit: str = "%"
+    higher_is_better: bool = True
+    worst_score: float = 0.0  # what a diverged run counts as
+
+    def steps_per_epoch(self, batch_size: int, subset: int | None) -> int | None:
+        """Return the number of full batches in an epoch."""
+        count = subset or self.num_train
+        return None if count is None else count // batch_size
+
+
+IMAGE_MODELS = ("small-cnn", "resnet18", "resnet50", "vgg16-bn", "vit")
+_IMAGES = "dualadam.bench.tasks.images"
+TASKS: dict[str, TaskEntry] = {
+    "digits": TaskEntry("1,797 handwritten digits, grey 8x8, 10 classes (inside scikit-learn)", ("small-cnn",), 1078, f"{_IMAGES}:digits"),
+}
+
+
+@functools.lru_cache(maxsize=2)
+def get_task(name: str, data: str | None = None, subset: int | None = None, device: str = "cpu", precision: str = "float32") -> Task:
+    """Load a task once per process.
+
+    Args:
+        name: a key of ``TASKS``.
+        data: the folder that holds the data sets, for tasks that need one; None takes the environment variable DUALADAM_DATA.
+        subset: number of training examples to keep, stratified by class and seeded; None keeps all.
+        device: where model and data live.
+        precision: "float32", or "bfloat16" for autocast of the forward pass.
+
+    Raises:
+        ValueError: unknown name. FileNotFoundError: the data is not there; the message says what is expected where.
+    """
+    if name not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
+    module, function = TASKS[name].factory.split(":")
+    task: Task = getattr(importlib.import_module(module), function)(data=data, subset=subset, device=device, precision=precision)
+    return task
