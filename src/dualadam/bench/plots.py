@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dualadam.bench.summary import ArmSummary, Summary
-from dualadam.bench.tasks import TASKS
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")  # Okabe and Ito's, then two more
 STYLE: Any = {
@@ -82,8 +81,8 @@ def _label(row: ArmSummary, summary: Summary) -> str:
 
 
 def _metric(summary: Summary) -> str:
-    entry = TASKS[summary.spec.task]
-    return f"{entry.metric} ({entry.unit})" if entry.unit else entry.metric
+    name, metric = summary.spec.judged_by
+    return f"{name} ({metric.unit})" if metric.unit else name
 
 
 def seeds(summary: Summary) -> Plot:
@@ -113,9 +112,7 @@ def seeds(summary: Summary) -> Plot:
     ax.grid(axis="y", visible=False)
     lost = sum(r.diverged for r in summary.arms)
     note = f" {lost} diverged runs are not drawn; the table counts them." if lost else ""
-    return Plot(
-        "seeds", f"Every seed: test {TASKS[summary.spec.task].metric} of each judged run, with mean and 95 % interval.{note}", figure
-    )
+    return Plot("seeds", f"Every seed: test {summary.spec.judged_by[0]} of each judged run, with mean and 95 % interval.{note}", figure)
 
 
 def differences(summary: Summary) -> Plot:

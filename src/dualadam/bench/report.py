@@ -56,6 +56,8 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         "summary": summary,
         "spec": spec,
         "task": TASKS[spec.task],
+        "metric_name": spec.judged_by[0],
+        "metric": spec.judged_by[1],
         "columns": COLUMNS,
         "blocks": [(block, [cells(r, summary) for r in summary.arms if r.block == block.name]) for block in spec.block],
         "plots": plots,
@@ -98,9 +100,9 @@ def evidence(row: ArmSummary, summary: Summary) -> str:
 
 def console_table(summary: Summary) -> Iterable[Table]:
     """Yield the table of each block for a terminal; 80 columns are enough."""
-    entry = TASKS[summary.spec.task]
+    name, metric = summary.spec.judged_by
     for block in summary.spec.block:
-        title = f"Test {entry.metric}{f' ({entry.unit})' if entry.unit else ''}, {block.name}; control: {summary.control[block.name]}"
+        title = f"Test {name}{f' ({metric.unit})' if metric.unit else ''}, {block.name}; control: {summary.control[block.name]}"
         table = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for column in ("Arm", "Tuned setting", "Mean and 95 %", "n", "Less control", "Evidence", "Div."):
             table.add_column(column, overflow="fold")

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dualadam.bench.optimizers import OPTIMIZERS, find_entry, make_optimizer
-from dualadam.bench.tasks import TASKS
+from dualadam.bench.tasks import TASKS, Metric
 
 BUILTIN = importlib.resources.files("dualadam.bench") / "specs"
 
@@ -144,6 +144,8 @@ class Spec(_Strict):
     batch_size: Annotated[int, Field(ge=1, le=10**6)]
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     final_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.001
+    metric: str | None = None  # None: the task's first
+    direction: Literal["higher", "lower"] | None = None  # what is better; None: as the metric has it
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: bool = False
     points: Annotated[int, Field(ge=0, le=10_000)]  # settings tried per arm; 0: every arm is fixed
@@ -165,6 +167,11 @@ class Spec(_Strict):
         entry = TASKS[self.task]
         if entry.models and self.model not in entry.models:
             _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {_nearest(self.model, entry.models)}", "model")
+        if self.metric is not None and self.metric not in entry.metrics:
+            _refuse(f"is not a metric of the task {self.task!r}, got {self.metric!r}; {_nearest(self.metric, entry.metrics)}", "metric")
+        better = "higher" if self.judged_by[1].higher_is_better else "lower"
+        if self.direction not in (None, better):
+            _refuse(f"must be {better!r} for {self.judged_by[0]}, got {self.direction!r}", "direction")
         if (self.epochs is None) == (self.steps is None):
             _refuse("give either epochs or steps", "epochs")
         if self.subset and entry.num_train and self.subset > entry.num_train:
@@ -195,6 +202,13 @@ class Spec(_Strict):
     def primary_block(self) -> Block:
         """The block of the primary comparison."""
         return next((b for b in self.block if b.name == self.primary.block), self.block[0])
+
+    @property
+    def judged_by(self) -> tuple[str, Metric]:
+        """The metric of the study: its name and what it is."""
+        metrics = TASKS[self.task].metrics
+        name = self.metric or next(iter(metrics))
+        return name, metrics[name]
 
     @property
     def total_steps(self) -> int | None:

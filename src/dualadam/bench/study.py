@@ -18,7 +18,6 @@ from typing import Any
 from scipy.stats import qmc
 
 from dualadam.bench.spec import Arm, Block, Spec
-from dualadam.bench.tasks import TASKS
 from dualadam.bench.train import Run, train
 
 Record = dict[str, Any]
@@ -62,6 +61,7 @@ class Plan:
             trial=trial,
             seed=seed,
             task=spec.task,
+            metric=spec.judged_by[0],
             model=spec.model,
             optimizer=arm.optimizer,
             settings=self.settings[block.name, arm.name][trial],
@@ -84,7 +84,7 @@ class Plan:
         """
         if not self.spec.points:
             return dict.fromkeys(self.settings, 0)
-        sign = 1.0 if TASKS[self.spec.task].higher_is_better else -1.0
+        sign = 1.0 if self.spec.judged_by[1].higher_is_better else -1.0
         results: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = {key: {} for key in self.settings}
         for record in records:
             run = record["run"]

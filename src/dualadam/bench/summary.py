@@ -12,7 +12,6 @@ from dualadam.bench import stats
 from dualadam.bench.optimizers import find_entry
 from dualadam.bench.spec import Arm, Block, Spec
 from dualadam.bench.study import Record
-from dualadam.bench.tasks import TASKS
 
 BOOTSTRAP_SEED = 20260307
 
@@ -60,9 +59,9 @@ class Summary:
     def sentence(self) -> str:
         """The verdict as a sentence."""
         spec, row = self.spec, self.primary
-        entry, d = TASKS[spec.task], row.difference
+        unit, d = _unit(spec.judged_by[1].unit), row.difference
         assert d is not None
-        arm, against, unit = spec.primary.arm, spec.primary.against, _unit(entry.unit)
+        arm, against = spec.primary.arm, spec.primary.against
         numbers = f"{d.mean:+.2f} {unit} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
         zero = " The interval contains 0." if d.low <= 0 <= d.high else ""
         if spec.demonstration:
@@ -153,7 +152,7 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
 
 
 def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary) -> ArmSummary:
-    sign = 1.0 if TASKS[spec.task].higher_is_better else -1.0
+    sign = 1.0 if spec.judged_by[1].higher_is_better else -1.0
     difference = stats.paired_difference(row.scores, reference.scores, np.random.default_rng(BOOTSTRAP_SEED), sign=sign)
     return replace(row, difference=difference, verdict=stats.verdict(difference, spec.primary.margin))
 

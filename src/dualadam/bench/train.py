@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import platform
+import statistics
+import sys
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from dualadam._version import __version__
 from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer
-from dualadam.bench.tasks import TASKS, Split, Task, get_task
+from dualadam.bench.tasks import TASKS, Scores, Split, Task, get_task, load
 from dualadam.optim import DualAdam, InvAdam, decay_groups, diagnose
 
 NUM_EVALUATIONS = 20  # points of a learning curve
 NUM_DIAGNOSES = 40
+FLATNESS_EXAMPLES = 512
 CHECK_EVERY = 100  # steps between two looks whether the loss is finite: each look waits for the device
 
 
@@ -34,6 +40,7 @@ class Run:
     trial: int  # which of the shared points
     seed: int  # of the initial weights, the order of the examples and their augmentation
     task: str
+    metric: str
     model: str
     optimizer: str
     settings: dict[str, Any]  # lr, switch_rate and whatever else the spec sets or tunes
@@ -47,7 +54,7 @@ class Run:
     augment: bool = False
     subset: int | None = None
     loss_scale: float = 1.0
-    extra: dict[str, Any] = field(default_factory=dict)
+    flatness: bool = False  # measured at the end of a judged run
 
     @property
     def key(self) -> str:
@@ -61,91 +68,159 @@ class Run:
         return f"{self.arm}, {f'point {self.trial}' if self.phase == 'tune' else f'seed {self.seed}'}"
 
 
+class Training:
+    """A model with its optimizer and learning rate, ready for step 1. The run's seed decides the initial weights."""
+
+    def __init__(self, run: Run, task: Task) -> None:
+        self.run, self.task = run, task
+        self.total = run.steps or (run.epochs or 0) * (task.num_train // run.batch_size)
+        if not self.total:
+            raise ValueError(f"batch_size must be at most the number of training examples, {task.num_train}, got {run.batch_size}.")
+        torch.manual_seed(run.seed)
+        self.model = task.make_model(run.model)
+        self.optimizer = make_optimizer(run.optimizer, decay_groups(self.model, run.weight_decay), run.settings, run.weight_decay)
+        warmup_rate = run.settings["switch_rate"] if find_entry(run.optimizer).warmup else None
+        self.learning_rate = LearningRate(self.optimizer, run.schedule, self.total, run.final_fraction, warmup_rate)
+        self.model.train()
+        _switch_mode(self.optimizer, "train")
+
+    def batches(self) -> Iterator[Any]:
+        """Yield batches epoch after epoch; the seed alone decides which, so that the arms of a seed see the same."""
+        order = torch.Generator().manual_seed(self.run.seed)
+        while True:
+            yield from self.task.batches(self.run.batch_size, order, self.run.augment)
+
+    def step(self, step: int, batch: Any) -> Tensor:
+        """Take step t = 1, 2, ... and return the batch's loss before it, detached."""
+        self.learning_rate.set(step)
+        self.optimizer.zero_grad()
+        loss = self.task.loss(self.model, batch)
+        (loss * self.run.loss_scale if self.run.loss_scale != 1.0 else loss).backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def evaluate(self, split: Split) -> Scores:
+        """Judge the model as it is, and be ready to train on."""
+        _switch_mode(self.optimizer, "eval")
+        scores = self.task.evaluate(self.model, split)
+        _switch_mode(self.optimizer, "train")
+        return scores
+
+
 def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str, Any]:
     """Train one model and judge it; the returned record is one line of ``runs.jsonl``.
 
-    The seed decides the initial weights and the images of every batch alone, so that the arms of a seed are paired. A run whose loss
-    is no longer finite ends at once with ``status`` "diverged" and counts as the task's worst score.
+    Arms of the same seed start from the same weights and see the same batches. A run whose loss is no longer finite ends at once with
+    ``status`` "diverged" and counts as the metric's worst value.
 
     Returns:
         The record: ``key``, ``run``, ``status`` ("finished" or "diverged"); ``validation`` and, when judged, ``test``, each {"score",
-        "loss"}; ``correct``, the bits of the right test examples in hexadecimal; ``curve``, rows {"step", "train_loss", "score",
-        "loss"} on the validation split; ``diagnosis``, rows {"step", "mixing_weight", "effective_weight", "second_moment_mean",
-        "ratio"}; ``seconds_per_step``; ``state_bytes`` of the optimizer; ``environment``.
+        "loss", "metrics"}; ``correct``, the bits of the right test examples in hexadecimal; ``curve``, rows {"step", "train_loss",
+        "score", "loss"} on the validation split; ``diagnosis``, rows {"step", "mixing_weight", "effective_weight", "second_moment_mean",
+        "ratio"}; ``flatness`` where the run asks for it; ``seconds_per_step``; ``state_bytes`` of the optimizer; ``peak_bytes`` of the
+        device, or of the process on a CPU; ``environment``.
     """
     task = get_task(run.task, data=data, subset=run.subset, device=device, precision=run.precision)
-    torch.manual_seed(run.seed)
-    model = task.make_model(run.model)
-    optimizer = make_optimizer(run.optimizer, decay_groups(model, run.weight_decay), run.settings, run.weight_decay)
-    steps_per_epoch = task.num_train // run.batch_size
-    total = run.steps or run.epochs * steps_per_epoch  # type: ignore[operator]
-    if not total:
-        raise ValueError(f"batch_size must be at most the number of training examples, {task.num_train}, got {run.batch_size}.")
-    warmup_rate = run.settings["switch_rate"] if find_entry(run.optimizer).warmup else None
-    learning_rate = LearningRate(optimizer, run.schedule, total, run.final_fraction, warmup_rate)
-    judged = run.phase == "judge"
+    training = Training(run, task)
+    total, judged = training.total, run.phase == "judge"
     evaluate_at = {round(total * (i + 1) / NUM_EVALUATIONS) for i in range(NUM_EVALUATIONS)} if judged else set()
     # denser at the beginning, where the hand-over is
     diagnose_at = {max(1, round(total * (i / NUM_DIAGNOSES) ** 2)) for i in range(1, NUM_DIAGNOSES + 1)} if judged else set()
-
     record: dict[str, Any] = {"key": run.key, "run": asdict(run), "status": "finished", "steps": total, "curve": [], "diagnosis": []}
-    order = torch.Generator().manual_seed(run.seed)
-    model.train()
-    _switch_mode(optimizer, "train")
-    step, seconds, losses, seen = 0, 0.0, torch.zeros((), device=device), 0
-    batches = task.batches(run.batch_size, order, run.augment)
-    while step < total:
-        started = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            batches = task.batches(run.batch_size, order, run.augment)
-            continue
-        step += 1
-        learning_rate.set(step)
-        optimizer.zero_grad()
-        loss = task.loss(model, batch)
-        (loss * run.loss_scale if run.loss_scale != 1.0 else loss).backward()
-        optimizer.step()
-        losses += loss.detach()
-        seen += 1
-        pause = step in evaluate_at or step == total
-        if pause or step % CHECK_EVERY == 0:
-            finite = math.isfinite(losses.item())
-            seconds += time.perf_counter() - started
-            if not finite:
-                record |= {"status": "diverged", "steps": step}
-                break
-        else:
-            seconds += time.perf_counter() - started
-        if step in diagnose_at and isinstance(optimizer, DualAdam | InvAdam):
-            record["diagnosis"].append({"step": step, **_diagnose(optimizer)})
-        if step in evaluate_at:
-            _switch_mode(optimizer, "eval")
-            scores = task.evaluate(model, "validation")
-            _switch_mode(optimizer, "train")
-            record["curve"].append({"step": step, "train_loss": losses.item() / seen, "score": scores.score, "loss": scores.loss})
-            losses, seen = torch.zeros_like(losses), 0
 
-    _judge(record, run, task, model, optimizer)
+    seconds, paused = 0.0, time.perf_counter()
+    losses, seen = torch.zeros((), device=device), 0
+    for step, batch in enumerate(training.batches(), start=1):
+        losses += training.step(step, batch)
+        seen += 1
+        if step % CHECK_EVERY and step not in evaluate_at and step not in diagnose_at and step != total:
+            continue
+        mean_loss = losses.item() / seen  # waits for the device, so that the clock sees the steps
+        seconds += time.perf_counter() - paused
+        if not math.isfinite(mean_loss):
+            record |= {"status": "diverged", "steps": step}
+            break
+        if step in diagnose_at and isinstance(training.optimizer, DualAdam | InvAdam):
+            record["diagnosis"].append({"step": step, **_diagnose(training.optimizer)})
+        if step in evaluate_at:
+            scores = training.evaluate("validation")
+            record["curve"].append({"step": step, "train_loss": mean_loss, "score": scores.metrics[run.metric], "loss": scores.loss})
+            losses, seen = torch.zeros_like(losses), 0
+        if step == total:
+            break
+        paused = time.perf_counter()
+
+    _judge(record, training)
+    if run.flatness and record["status"] == "finished":
+        record["flatness"] = measure_flatness(training)
     record["seconds_per_step"] = seconds / record["steps"]
-    record["state_bytes"] = sum(v.nbytes for s in optimizer.state.values() for v in s.values() if isinstance(v, torch.Tensor))
+    state = (v for s in training.optimizer.state.values() for v in s.values())
+    record["state_bytes"] = sum(v.nbytes for v in state if isinstance(v, Tensor))
+    record["peak_bytes"] = _peak_bytes(device)
     record["environment"] = environment(device)
     return record
 
 
-def _judge(record: dict[str, Any], run: Run, task: Task, model: torch.nn.Module, optimizer: Optimizer) -> None:
+def _judge(record: dict[str, Any], training: Training) -> None:
     """Add the final scores; the test split is looked at here and nowhere else, once, by judged runs."""
-    _switch_mode(optimizer, "eval")
-    splits: tuple[Split, ...] = ("validation", "test") if run.phase == "judge" else ("validation",)
+    splits: tuple[Split, ...] = ("validation", "test") if training.run.phase == "judge" else ("validation",)
     for split in splits:
-        scores = task.evaluate(model, split)
-        if record["status"] == "finished" and not math.isfinite(scores.loss):
+        scores = training.evaluate(split)
+        if not math.isfinite(scores.loss):
             record["status"] = "diverged"
         diverged = record["status"] == "diverged"
-        record[split] = {"score": TASKS[run.task].worst_score if diverged else scores.score, "loss": None if diverged else scores.loss}
+        worst = {name: metric.worst for name, metric in TASKS[training.run.task].metrics.items()}
+        metrics = worst if diverged else scores.metrics
+        record[split] = {"score": metrics[training.run.metric], "loss": None if diverged else scores.loss, "metrics": metrics}
         if split == "test" and scores.correct is not None:
             record["correct"] = np.packbits(scores.correct & (not diverged)).tobytes().hex()
             record["num_test"] = len(scores.correct)
+
+
+def measure_flatness(training: Training) -> dict[str, float | None]:
+    """Return the largest eigenvalue of the Hessian and both SAM sharpnesses, over the same training examples in every run of a task."""
+    from dualadam.flatness import MeanLoss, sam_sharpness, top_eigenvalues  # needs scipy, which a machine that only trains may lack
+
+    task = training.task
+    batch_size = min(256, task.num_train)
+    batches = list(
+        itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), max(1, FLATNESS_EXAMPLES // batch_size))
+    )
+    _switch_mode(training.optimizer, "eval")
+    loss = MeanLoss(training.model, task.loss, batches)
+    try:
+        return {
+            "top_eigenvalue": float(top_eigenvalues(loss, 1, tol=1e-2, generator=torch.Generator().manual_seed(0)).values[0]),
+            "sam_sharpness": sam_sharpness(loss, 0.05),
+            "adaptive_sharpness": sam_sharpness(loss, 0.5, adaptive=True),
+        }
+    finally:
+        _switch_mode(training.optimizer, "train")
+
+
+def time_step(run: Run, *, device: str = "cpu") -> float:
+    """Return the seconds of one step on synthetic batches, the median of ten after three that do not count; needs no data."""
+    entry = TASKS[run.task]
+    task = (
+        load(entry.synthetic, batch_size=run.batch_size, device=device, precision=run.precision) if entry.synthetic else get_task(run.task)
+    )
+    training = Training(replace(run, epochs=None, steps=13), task)
+    times = []
+    for step, batch in zip(range(1, 14), training.batches(), strict=False):
+        started = time.perf_counter()
+        training.step(step, batch).item()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[3:])
+
+
+def _peak_bytes(device: str) -> int | None:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":  # has no getrusage
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _switch_mode(optimizer: Optimizer, mode: str) -> None:

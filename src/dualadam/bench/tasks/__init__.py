@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ Split = Literal["train", "validation", "test"]
 class Scores:
     """How a model does on a split."""
 
-    score: float  # the task's metric
+    metrics: dict[str, float]  # by the names in ``TaskEntry.metrics``
     loss: float  # mean over the examples
     correct: np.ndarray | None = None  # bool, one an example, in the split's order; None where the metric has no such thing
 
@@ -43,6 +43,18 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What a score is measured in."""
+
+    unit: str = ""
+    higher_is_better: bool = True
+    worst: float = 0.0  # what a diverged run counts as
+
+
+ACCURACY = {"accuracy": Metric("%")}
+
+
+@dataclass(frozen=True)
 class TaskEntry:
     """What is known of a task without its data."""
 
@@ -50,10 +62,10 @@ class TaskEntry:
     models: tuple[str, ...]
     num_train: int | None  # examples of the training split (all of it); None: only the data tells
     factory: str  # "module:function", called with the keyword arguments of ``get_task``
-    metric: str = "accuracy"
-    unit: str = "%"
-    higher_is_better: bool = True
-    worst_score: float = 0.0  # what a diverged run counts as
+    metrics: Mapping[str, Metric] = field(
+        default_factory=lambda: ACCURACY
+    )  # the first is the one that counts, unless a spec says otherwise
+    synthetic: str | None = None  # "module:function" that makes a stand-in of the same shape without data, for an estimate of the time
 
     def steps_per_epoch(self, batch_size: int, subset: int | None) -> int | None:
         """Return the number of full batches in an epoch."""
@@ -84,6 +96,11 @@ def get_task(name: str, data: str | None = None, subset: int | None = None, devi
     """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
-    module, function = TASKS[name].factory.split(":")
-    task: Task = getattr(importlib.import_module(module), function)(data=data, subset=subset, device=device, precision=precision)
+    task: Task = load(TASKS[name].factory, data=data, subset=subset, device=device, precision=precision)
     return task
+
+
+def load(factory: str, **arguments: Any) -> Any:
+    """Call "module:function", importing the module only now: a task's libraries are loaded for that task alone."""
+    module, function = factory.split(":")
+    return getattr(importlib.import_module(module), function)(**arguments)

@@ -69,7 +69,7 @@ class ImageTask:
         logits = torch.cat([self.logits(model, self.normalised(x)) for x in self.images[split].split(EVALUATION_BATCH)])
         model.train(was_training)
         correct = (logits.argmax(1) == self.labels[split]).cpu().numpy()
-        return Scores(100.0 * float(correct.mean()), float(cross_entropy(logits, self.labels[split])), correct)
+        return Scores({"accuracy": 100.0 * float(correct.mean())}, float(cross_entropy(logits, self.labels[split])), correct)
 
 
 def digits(data: str | None, subset: int | None, device: str, precision: str) -> ImageTask:
