@@ -48,12 +48,14 @@ def compare(
     data: Data = None,
     workers: Annotated[int, typer.Option("--workers", min=0, help="Runs side by side, one thread each; 0: one per core.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
+    cluster: Annotated[str | None, typer.Option("--cluster", help="A Dask scheduler, tcp://HOST:PORT, instead of --workers.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Time a step of every arm, say how long it will take, and stop.")] = False,
 ) -> None:
     """Compare optimizers as a spec says: tune with equal budgets, judge on paired seeds, report."""
     from dualadam.bench import commands
 
-    commands.compare(spec, out, data=data, workers=workers, device=device, dry_run=dry_run)
+    commands.compare(spec, out, data=data, workers=workers, cluster=cluster, device=device, dry_run=dry_run, estimate=estimate)
 
 
 @app.command()

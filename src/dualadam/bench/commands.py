@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
+from concurrent.futures import Executor
 from pathlib import Path
 
+import rich.box
 from rich.console import Console
 from rich.table import Table
 
+from dualadam.bench.executors import dask_executor, process_executor
 from dualadam.bench.optimizers import OPTIMIZERS
 from dualadam.bench.progress import ConsoleProgress
 from dualadam.bench.report import console_table, write_report
 from dualadam.bench.spec import builtin_specs, load_spec
-from dualadam.bench.study import Plan, Store, execute, make_plan, process_executor
+from dualadam.bench.study import Plan, Store, execute, make_plan
 from dualadam.bench.summary import Summary
 from dualadam.bench.tasks import TASKS
+from dualadam.bench.train import time_step
 
 
-def compare(source: str, out: Path | None, *, data: str | None, workers: int, device: str, dry_run: bool) -> None:
+def compare(
+    source: str, out: Path | None, *, data: str | None, workers: int, cluster: str | None, device: str, dry_run: bool, estimate: bool
+) -> None:
     """Run a study, or go on with it, and report."""
     console, errors = _console(), Console(stderr=True)
     spec = load_spec(source)
@@ -29,15 +36,21 @@ def compare(source: str, out: Path | None, *, data: str | None, workers: int, de
     if dry_run:
         _print_plan(plan, console)
         return
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or os.cpu_count() or 1
+    workers = workers or _num_cores()
+    executors = dask_executor(cluster) if cluster else process_executor(workers)
+    if estimate:
+        with executors as (executor, width):
+            _print_estimate(plan, executor, width(), device, console)
+        return
     folder = out or Path("runs") / spec.name
     store = Store(folder, spec)
     again = f"dualadam compare {source}" + (f" --out {out}" if out else "")
-    console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {workers} side by side, into {folder}", markup=False, highlight=False)
+    where = f"on {cluster}" if cluster else f"{workers} side by side"
+    console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}", markup=False, highlight=False)
     started = time.monotonic()
     try:
-        with ConsoleProgress(console) as progress, process_executor(workers) as executor:
-            execute(plan, store, executor, workers, data=data, device=device, progress=progress)
+        with ConsoleProgress(console) as progress, executors as (executor, width):
+            execute(plan, store, executor, width, data=data, device=device, progress=progress)
     except KeyboardInterrupt:
         errors.print(f"\nStopped. {len(store.records)} finished runs are in {store.path}; `{again}` goes on from there.", markup=False)
         sys.exit(130)
@@ -67,6 +80,32 @@ def list_everything() -> None:
         for name, summary in rows.items():
             table.add_row(name, summary)
         console.print(table)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _print_estimate(plan: Plan, executor: Executor, width: int, device: str, console: Console) -> None:
+    """Time one step of every arm on synthetic batches, as many side by side as runs will be, and say how long the study takes."""
+    spec = plan.spec
+    runs = list({(run.block, run.arm): run for run in plan.judged_runs(dict.fromkeys(plan.settings, 0))}.values())
+    seconds = list(executor.map(functools.partial(time_step, device=device), runs))
+    table = Table("Arm", "Milliseconds a step", "Runs", box=rich.box.SIMPLE_HEAD)
+    per_arm = plan.num_runs // len(runs)
+    for run, second in zip(runs, seconds, strict=True):
+        table.add_row(run.arm, f"{1000 * second:.2f}", str(per_arm))
+    console.print(table)
+    if spec.total_steps is None:
+        console.print(f"How many steps a run has, only the data of {spec.task!r} tells.", markup=False)
+        return
+    total = sum(seconds) * per_arm * spec.total_steps / width
+    length = f"{plan.num_runs} runs of {spec.total_steps:,} steps, {width} side by side"
+    console.print(f"{length}: about {_duration(total)}, evaluations not counted.", markup=False, highlight=False)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _console() -> Console:

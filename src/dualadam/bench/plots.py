@@ -220,4 +220,22 @@ def hand_over(summary: Summary) -> Plot | None:
     return Plot("hand-over", caption, figure)
 
 
-FIGURES: tuple[Callable[[Summary], Plot | None], ...] = (seeds, differences, curves, learning_rates, hand_over)
+def flatness(summary: Summary) -> Plot | None:
+    """Score against flatness, a point a judged run."""
+    rows = [r for r in summary.arms if r.flatness]
+    if not rows:
+        return None
+    figure, ax = _axes(3.6)
+    colour = colours(summary)
+    for row in rows:
+        measured = [r for r in row.judged if r.get("flatness")]
+        eigenvalues, scores = [r["flatness"]["top_eigenvalue"] for r in measured], [r["test"]["score"] for r in measured]
+        ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], label=_label(row, summary))
+    ax.set_xscale("symlog" if any(r.flatness["top_eigenvalue"].low <= 0 for r in rows) else "log")
+    ax.set_xlabel("largest eigenvalue of the Hessian (flat is left)")
+    ax.set_ylabel(f"test {_metric(summary)}")
+    ax.legend(fontsize=9, ncols=2, frameon=False)
+    return Plot("flatness", "Score against flatness: a point a judged run; the Hessian of the training loss on the same examples.", figure)
+
+
+FIGURES: tuple[Callable[[Summary], Plot | None], ...] = (seeds, differences, curves, learning_rates, hand_over, flatness)

@@ -18,7 +18,7 @@ from dualadam.bench.study import read_records, write_whole
 from dualadam.bench.summary import ArmSummary, Summary, summarise
 from dualadam.bench.tasks import TASKS
 
-COLUMNS = ("Arm", "Tuned setting", "Mean", "95 % interval", "n", "Less the control", "Evidence", "Diverged")
+COLUMNS = ("Arm", "Tuned setting", "Mean", "95 % interval", "n", "Less the control", "Better in", "Evidence", "Diverged")
 
 
 def write_report(folder: Path) -> Summary:
@@ -47,7 +47,15 @@ def write_report(folder: Path) -> Summary:
 def as_dict(summary: Summary) -> dict[str, Any]:
     """Return the numbers of a summary, without the single runs, for ``summary.json``."""
     arms = [{k: v for k, v in asdict(a).items() if k != "judged"} for a in summary.arms]
-    return {"sentence": summary.sentence, "detectable": summary.detectable, "arms": arms, "environment": summary.environment}
+    examples = asdict(summary.examples) if summary.examples else None
+    return {
+        "sentence": summary.sentence,
+        "detectable": summary.detectable,
+        "over_test_examples": examples,
+        "at_common_learning_rates": summary.common,
+        "arms": arms,
+        "environment": summary.environment,
+    }
 
 
 def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
@@ -63,6 +71,8 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         "plots": plots,
         "rows": summary.arms,
         "warnings": spec.warnings(),
+        "flatness": {"top_eigenvalue": "Top eigenvalue", "sam_sharpness": "SAM sharpness", "adaptive_sharpness": "Adaptive sharpness"},
+        "shortcomings": shortcomings(summary),
     }
 
 
@@ -79,6 +89,7 @@ def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
                 f"[{interval.low:.2f}, {interval.high:.2f}]",
                 str(interval.n),
                 f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" if d else "control",
+                f"{d.probability_of_improvement:.0%} of seeds" if d else "",
                 evidence(row, summary),
                 f"{row.diverged} of {interval.n}" + (f"; {row.diverged_points} of {row.num_points} points" if row.diverged_points else ""),
             ),
@@ -96,6 +107,35 @@ def evidence(row: ArmSummary, summary: Summary) -> str:
         return f"{word} (primary)"
     p = row.difference.p_holm
     return f"{word} (Holm p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+
+
+def shortcomings(summary: Summary) -> list[str]:
+    """Return what the study does not show, a sentence each: a reader should not have to work it out."""
+    spec = summary.spec
+    found = ["One data set, one model, one length of training: nothing here speaks of others."]
+    if spec.points:
+        noise = "is coarse, and its noise is part of every difference; what is not under tune was not tuned."
+        found.append(f"A choice among {spec.points} points {noise}")
+    at_edge = [
+        f"{row.arm} ({name} {row.setting[name]:.3g})"
+        for row in summary.arms
+        for name, values in _tuned(row).items()
+        if row.setting[name] in (min(values), max(values))
+    ]
+    if at_edge:
+        found.append(f"The best point lies at the edge of what was tried for {', '.join(at_edge)}: better settings may lie beyond.")
+    if unmeasured := [row.arm for row in summary.arms if not row.flatness]:
+        found.append(f"Flatness was not measured{'' if len(unmeasured) == len(summary.arms) else ' for ' + ', '.join(unmeasured)}.")
+    undecided = [row.arm for row in summary.arms if row.difference and row.verdict == "not decided"]
+    if undecided:
+        found.append(f"Not decided against the control: {', '.join(undecided)}.")
+    return found
+
+
+def _tuned(row: ArmSummary) -> dict[str, list[float]]:
+    """Return the values that were tried, by name, of what differs between the points."""
+    names = [n for n in row.setting if len({str(t["setting"][n]) for t in row.tuning}) > 1]
+    return {n: [t["setting"][n] for t in row.tuning] for n in names}
 
 
 def console_table(summary: Summary) -> Iterable[Table]:

@@ -148,6 +148,7 @@ class Spec(_Strict):
     direction: Literal["higher", "lower"] | None = None  # what is better; None: as the metric has it
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: bool = False
+    flatness: bool = False  # measured at the end of every judged run
     points: Annotated[int, Field(ge=0, le=10_000)]  # settings tried per arm; 0: every arm is fixed
     tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0

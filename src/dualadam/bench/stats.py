@@ -80,6 +80,31 @@ def paired_difference(first: ArrayLike, second: ArrayLike, rng: np.random.Genera
     return Difference(interval.mean, interval.low, interval.high, interval.n, p, math.nan, (float(low), float(high)), better)
 
 
+def example_bootstrap(first: ArrayLike, second: ArrayLike, rng: np.random.Generator) -> Interval:
+    """Return the difference in accuracy with a percentile bootstrap over the test examples, for the seeds that were run.
+
+    It answers another question than the interval over seeds: would the same trained models differ on other examples from the same source?
+
+    Args:
+        first, second: bool (num_seeds, num_examples), which examples each run had right; the same examples in the same order.
+        rng: draws 10,000 samples of the examples.
+
+    Returns:
+        Mean and 95 % interval in percentage points; n is the number of examples.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.ndim != 2:
+        raise ValueError(f"first and second must have the same shape (num_seeds, num_examples), got {a.shape} and {b.shape}.")
+    d = 100.0 * (a - b).mean(0)
+    values, counts = np.unique(d, return_counts=True)  # few distinct values: a multinomial draw of their counts is the same bootstrap
+    means = rng.multinomial(len(d), counts / len(d), size=10_000) @ values / len(d)
+    low, high = np.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
+    return Interval(float(d.mean()), float(low), float(high), len(d))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down adjustment: the k-th smallest of m times (m - k + 1), made monotone, at most 1.
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import multiprocessing
 import os
-import signal
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +72,7 @@ class Plan:
             augment=spec.augment,
             subset=spec.subset,
             loss_scale=arm.loss_scale,
+            flatness=spec.flatness and phase == "judge",
         )
 
     def winners(self, records: Iterable[Record]) -> dict[tuple[str, str], int]:
@@ -181,34 +179,6 @@ def write_whole(path: Path, text: str) -> None:
     part.replace(path)
 
 
-@contextlib.contextmanager
-def process_executor(workers: int) -> Iterator[Executor]:
-    """Processes on this machine, one thread each. They end with this process, however it ends."""
-    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-    try:
-        yield executor
-        executor.shutdown()
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-        for process in multiprocessing.active_children():
-            process.kill()  # an interrupted run is worth nothing: its line is written when it is whole
-
-
-def _start_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
 class Progress:
     """What ``execute`` tells of its going on; this one is silent."""
 
@@ -230,7 +200,7 @@ def execute(
     plan: Plan,
     store: Store,
     executor: Executor,
-    width: int,
+    width: Callable[[], int],
     *,
     data: str | None = None,
     device: str = "cpu",
@@ -242,7 +212,7 @@ def execute(
         plan: what to run.
         store: where finished runs are and go.
         executor: any ``concurrent.futures`` executor.
-        width: how many runs are under way at once.
+        width: says how many runs may be under way at once; asked again and again, as machines come and go.
         data, device: as for ``train``.
         progress: is told what happens.
 
@@ -271,15 +241,14 @@ def execute(
 
 
 def _slide(
-    runs: list[Run], submit: Callable[[Run], Future[Record]], width: int, keep: Callable[[Record], None], progress: Progress
+    runs: list[Run], submit: Callable[[Run], Future[Record]], width: Callable[[], int], keep: Callable[[Record], None], progress: Progress
 ) -> Iterator[tuple[Run, Exception]]:
-    """Keep ``width`` runs under way until all are done; yield those that raised."""
-    waiting, under_way = iter(runs), dict[Future[Record], Run]()
+    """Keep ``width()`` runs under way until all are done; yield those that raised."""
+    waiting, under_way = deque(runs), dict[Future[Record], Run]()
     while True:
-        for run in waiting:
+        while waiting and len(under_way) < width():
+            run = waiting.popleft()
             under_way[submit(run)] = run
-            if len(under_way) >= width:
-                break
         if not under_way:
             return
         progress.running([run.label for run in under_way.values()])

@@ -34,6 +34,8 @@ class ArmSummary:
     signature: str
     seconds_per_step: float  # median over the judged runs
     state_bytes: int
+    peak_bytes: int | None  # largest over the judged runs
+    flatness: dict[str, stats.Interval]  # by measure, over the judged runs that finished; empty where it was not measured
     coupled_decay: bool
     difference: stats.Difference | None = None  # to the control of the block; None for the control itself
     verdict: str = "control"
@@ -47,6 +49,8 @@ class Summary:
     arms: list[ArmSummary]
     control: dict[str, str]  # block -> its control
     detectable: float  # smallest difference of the primary comparison that this study finds with 80 % power
+    examples: stats.Interval | None  # the primary difference, over test examples instead of seeds
+    common: list[dict[str, float]]  # {"lr", "first", "against", "difference"} of the primary arms, on the validation split
     environment: dict[str, Any]
     others: list[dict[str, Any]] = field(default_factory=list)  # further environments that runs were made in
 
@@ -110,7 +114,8 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     first = next(r for r in rows if (r.block, r.arm) == primary_key)
     against = next(r for r in rows if (r.block, r.arm) == (primary_key[0], spec.primary.against))
     detectable = stats.detectable_difference(np.subtract(first.scores, against.scores))
-    return Summary(spec, rows, control, detectable, environments[0], environments[1:])
+    examples, common = _examples(first, against), _common(first, against)
+    return Summary(spec, rows, control, detectable, examples, common, environments[0], environments[1:])
 
 
 def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummary:
@@ -147,8 +152,39 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
         signature=signature(judged),
         seconds_per_step=float(np.median([r["seconds_per_step"] for r in judged])),
         state_bytes=first["state_bytes"],
+        peak_bytes=max((r["peak_bytes"] for r in judged if r["peak_bytes"]), default=None),
+        flatness=_flatness(judged),
         coupled_decay=block.weight_decay > 0 and not find_entry(arm.optimizer).decoupled,
     )
+
+
+def _flatness(judged: list[Record]) -> dict[str, stats.Interval]:
+    measured = [r["flatness"] for r in judged if r.get("flatness")]
+    if len(measured) < 2:
+        return {}
+    return {name: stats.mean_interval([m[name] for m in measured]) for name in measured[0]}
+
+
+def _examples(first: ArmSummary, against: ArmSummary) -> stats.Interval | None:
+    """Return the primary difference with its interval over the test examples, where there are such."""
+    if any("correct" not in r for row in (first, against) for r in row.judged):
+        return None
+    first_right, against_right = ([_bits(r) for r in row.judged] for row in (first, against))
+    return stats.example_bootstrap(first_right, against_right, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def _bits(record: Record) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bytes.fromhex(record["correct"]), np.uint8), count=record["num_test"])
+
+
+def _common(first: ArmSummary, against: ArmSummary) -> list[dict[str, float]]:
+    """Return what both arms reached on the validation split at every learning rate that both were tuned at."""
+    theirs = {t["setting"].get("lr"): t["score"] for t in against.tuning}
+    rows = [(t["setting"].get("lr"), t["score"]) for t in first.tuning]
+    return [
+        {"lr": lr, "first": score, "against": theirs[lr], "difference": score - theirs[lr]}
+        for lr, score in sorted(row for row in rows if row[0] is not None and row[0] in theirs)
+    ]
 
 
 def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary) -> ArmSummary:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 
 from dualadam._version import __version__
 from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer
-from dualadam.bench.tasks import TASKS, Scores, Split, Task, get_task, load
+from dualadam.bench.tasks import TASKS, Scores, Split, Task, get_task, synthetic_task
 from dualadam.optim import DualAdam, InvAdam, decay_groups, diagnose
 
 NUM_EVALUATIONS = 20  # points of a learning curve
@@ -200,10 +200,8 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
 
 def time_step(run: Run, *, device: str = "cpu") -> float:
     """Return the seconds of one step on synthetic batches, the median of ten after three that do not count; needs no data."""
-    entry = TASKS[run.task]
-    task = (
-        load(entry.synthetic, batch_size=run.batch_size, device=device, precision=run.precision) if entry.synthetic else get_task(run.task)
-    )
+    options = {"device": device, "precision": run.precision}
+    task = synthetic_task(run.task, run.batch_size, **options) or get_task(run.task, **options)
     training = Training(replace(run, epochs=None, steps=13), task)
     times = []
     for step, batch in zip(range(1, 14), training.batches(), strict=False):

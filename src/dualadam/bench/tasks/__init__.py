@@ -62,10 +62,9 @@ class TaskEntry:
     models: tuple[str, ...]
     num_train: int | None  # examples of the training split (all of it); None: only the data tells
     factory: str  # "module:function", called with the keyword arguments of ``get_task``
-    metrics: Mapping[str, Metric] = field(
-        default_factory=lambda: ACCURACY
-    )  # the first is the one that counts, unless a spec says otherwise
-    synthetic: str | None = None  # "module:function" that makes a stand-in of the same shape without data, for an estimate of the time
+    metrics: Mapping[str, Metric] = field(default_factory=lambda: ACCURACY)  # the first counts, unless a spec names another
+    shape: tuple[int, ...] | None = None  # of one input: a step can be timed without data
+    num_classes: int = 10
 
     def steps_per_epoch(self, batch_size: int, subset: int | None) -> int | None:
         """Return the number of full batches in an epoch."""
@@ -76,7 +75,9 @@ class TaskEntry:
 IMAGE_MODELS = ("small-cnn", "resnet18", "resnet50", "vgg16-bn", "vit")
 _IMAGES = "dualadam.bench.tasks.images"
 TASKS: dict[str, TaskEntry] = {
-    "digits": TaskEntry("1,797 handwritten digits, grey 8x8, 10 classes (inside scikit-learn)", ("small-cnn",), 1078, f"{_IMAGES}:digits"),
+    "digits": TaskEntry(
+        "1,797 handwritten digits, grey 8x8, 10 classes (inside scikit-learn)", ("small-cnn",), 1078, f"{_IMAGES}:digits", shape=(1, 8, 8)
+    ),
 }
 
 
@@ -96,11 +97,22 @@ def get_task(name: str, data: str | None = None, subset: int | None = None, devi
     """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
-    task: Task = load(TASKS[name].factory, data=data, subset=subset, device=device, precision=precision)
+    task: Task = _load(TASKS[name].factory, data=data, subset=subset, device=device, precision=precision)
     return task
 
 
-def load(factory: str, **arguments: Any) -> Any:
+def synthetic_task(name: str, batch_size: int, device: str = "cpu", precision: str = "float32") -> Task | None:
+    """Return a stand-in of noise with the shape of a task's data, for timing a step without them; None where the entry has no shape."""
+    entry = TASKS[name]
+    if entry.shape is None:
+        return None
+    options = {"batch_size": batch_size, "device": device, "precision": precision}
+    module = entry.factory.split(":")[0]
+    task: Task = _load(f"{module}:synthetic", shape=entry.shape, num_classes=entry.num_classes, **options)
+    return task
+
+
+def _load(factory: str, **arguments: Any) -> Any:
     """Call "module:function", importing the module only now: a task's libraries are loaded for that task alone."""
     module, function = factory.split(":")
     return getattr(importlib.import_module(module), function)(**arguments)

@@ -85,3 +85,12 @@ def digits(data: str | None, subset: int | None, device: str, precision: str) ->
     if subset is not None:
         index["train"] = index["train"][:subset]
     return ImageTask({s: images[i] for s, i in index.items()}, {s: labels[i] for s, i in index.items()}, 10, device, precision)
+
+
+def synthetic(shape: tuple[int, int, int], num_classes: int, batch_size: int, device: str, precision: str) -> ImageTask:
+    """Return two batches of noise with the shape of a data set, for timing a step without its data."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2 * batch_size, *shape), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(num_classes, (2 * batch_size,), generator=generator)
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    return ImageTask(dict.fromkeys(splits, images), dict.fromkeys(splits, labels), num_classes, device, precision)

@@ -1,0 +1,73 @@
+"""Where runs are made: processes on this machine, or the workers of a Dask cluster. Both are ``concurrent.futures`` executors."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+Width = Callable[[], int]  # how many runs may be under way at once
+
+
+@contextlib.contextmanager
+def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
+    """Processes on this machine, one thread each. They end with this process, however it ends."""
+    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        yield executor, lambda: workers
+        executor.shutdown()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.kill()  # an interrupted run is worth nothing: its line is written when it is whole
+
+
+def _start_worker() -> None:
+    use_one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def use_one_thread() -> None:
+    """Let torch compute on one thread: runs share the cores, and numbers do not depend on how many there are."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@contextlib.contextmanager
+def dask_executor(address: str) -> Iterator[tuple[Executor, Width]]:
+    """The workers of a Dask cluster, as many as it has at any time. A run whose worker dies is made again on another.
+
+    Raises:
+        ImportError: dask.distributed is not installed. OSError: no scheduler answers at the address.
+        ValueError: a worker has several threads: two trainings in one process would share torch's random numbers.
+    """
+    try:
+        from distributed import Client, WorkerPlugin
+    except ImportError as error:
+        raise ImportError("--cluster needs the extra `cluster`: pip install 'dualadam[cluster]'") from error
+
+    class OneThread(WorkerPlugin):
+        """Runs at the start of every worker, those that join later too."""
+
+        def setup(self, worker: object) -> None:
+            use_one_thread()
+
+    with Client(address, timeout=20, set_as_default=False) as client:
+        workers = client.scheduler_info(n_workers=-1)["workers"]
+        if any(w["nthreads"] > 1 for w in workers.values()):
+            raise ValueError("Workers must have one thread each: start them with `dask worker ADDRESS --nthreads 1 --nworkers N`.")
+        client.register_plugin(OneThread())
+        yield client.get_executor(pure=False), lambda: max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
