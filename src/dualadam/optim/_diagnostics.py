@@ -106,7 +106,7 @@ def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis
     beta1, beta2 = (float(b) for b in group["betas"])
     switch_rate, eps = group.get("switch_rate", 0.0), group["eps"]
     states = [optimizer.state[p] for p in group["params"] if optimizer.state.get(p) and p.numel()]
-    total = sum(s["exp_avg"].numel() for s in states)
+    total = sum(s["exp_avg"].numel() * (2 if s["exp_avg"].is_complex() else 1) for s in states)  # both parts of a complex number count
     if not total:
         return GroupDiagnosis(index, 0, *(math.nan,) * 10)
 
@@ -127,8 +127,7 @@ def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis
             effective_weight(r, alpha).sum(),
             (alpha * r.square() > 1 - alpha).sum(),
         )
-        share = m_hat.numel() / state["exp_avg"].numel()  # 2 for complex parameters: their parts count as coordinates
-        sums += torch.tensor([alpha * m_hat.numel(), *(float(x) for x in parts)], dtype=torch.float64) / share
+        sums += torch.tensor([alpha * m_hat.numel(), *(float(x) for x in parts)], dtype=torch.float64)
         sample.append(v_hat.flatten()[::stride].cpu())
     q05, median, q95 = torch.quantile(torch.cat(sample), torch.tensor(QUANTILES, dtype=sample[0].dtype)).tolist()
     alpha, v_mean, adam2, inverse2, weight, leads = sums.tolist()
