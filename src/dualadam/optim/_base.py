@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT, _default_to_fused_or_foreach, _get_scalar_dtype, _get_value, _use_grad_for_differentiable
 
-from dualadam.optim._checks import check_settings
+from dualadam.optim._checks import check_saved, check_settings
 from dualadam.optim._foreach import update_foreach
 from dualadam.optim._loop import HALF, update_loop
 
@@ -48,20 +48,22 @@ class MixedAdam(Optimizer):
         """Load a state_dict of InvAdam, DualAdam, torch.optim.Adam or torch.optim.AdamW.
 
         A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has here. The state of half-precision
-        parameters stays in float32, where torch alone would cast it to the parameter's dtype.
+        parameters stays in float32, where torch alone would cast it to the parameter's dtype. A coupled decay of torch.optim.Adam
+        becomes a decoupled one, with a warning.
 
         Raises:
-            ValueError: the state was made with ``amsgrad=True``, which has no counterpart here.
+            ValueError: the state was made with ``amsgrad=True``, which has no counterpart here, or by an optimizer unlike Adam.
         """
         loaded: list[dict[str, Any]] = []
 
         # Registered here and not in the constructor: the first runs after the user's own hooks, the second before them.
         def complete(_: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-            if any("max_exp_avg_sq" in s for s in saved["state"].values()):
-                raise ValueError("The state was made with amsgrad=True, which DualAdam does not have; load a state made without it.")
+            check_saved(saved)
             settings = [{k: v for k, v in g.items() if k not in ("params", "param_names")} for g in self.param_groups]
             settings += [{}] * (len(saved["param_groups"]) - len(settings))  # torch reports a wrong number of groups itself
             groups = [{**mine, **theirs} for mine, theirs in zip(settings, saved["param_groups"], strict=False)]
+            if "switch_rate" not in self.defaults:  # InvAdam continues a state of DualAdam
+                groups = [{k: v for k, v in g.items() if k != "switch_rate"} for g in groups]
             loaded.append({**saved, "param_groups": groups})
             return loaded[0]
 

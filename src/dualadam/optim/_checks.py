@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
@@ -43,10 +44,14 @@ def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
         if not 0.0 <= settings[name] < math.inf:
             raise ValueError(f"Invalid {words} value: {settings[name]}")
     if "switch_rate" in settings:
+        if "switch_rate" not in known:
+            raise ValueError("InvAdam has no switch_rate; use DualAdam.")
         _require_number("switch_rate", settings["switch_rate"])
         if not 0.0 <= settings["switch_rate"] <= 1.0:
             raise ValueError(f"switch_rate must be in [0, 1], got {settings['switch_rate']}. switch_rate_for(total_steps) gives one.")
 
+    if settings.get("amsgrad"):  # a group written for torch.optim.AdamW
+        raise ValueError(f"amsgrad must be False, got {settings['amsgrad']}: it has no counterpart here.")
     for name in ("foreach", "fused", "maximize", "capturable", "differentiable"):
         if not isinstance(settings[name], bool) and not (settings[name] is None and name in ("foreach", "fused")):
             raise TypeError(f"{name} must be True or False{' or None' if name in ('foreach', 'fused') else ''}, got {settings[name]!r}.")
@@ -61,3 +66,16 @@ def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
             for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
                 if isinstance(value, Tensor):
                     raise ValueError(f"{name} as a Tensor is not supported for capturable=False and foreach=True")
+
+
+def check_saved(saved: Mapping[str, Any]) -> None:
+    """Refuse a state_dict that this optimizer cannot continue, and say where it continues otherwise than it was begun."""
+    needed = {"step", "exp_avg", "exp_avg_sq"}
+    for state in saved["state"].values():
+        if not needed <= state.keys():
+            raise ValueError(f"The state of a parameter must have the keys step, exp_avg and exp_avg_sq, got {', '.join(state) or 'none'}.")
+    if any(g.get("amsgrad") for g in saved["param_groups"]) or any("max_exp_avg_sq" in s for s in saved["state"].values()):
+        raise ValueError("The state was made with amsgrad=True, which has no counterpart here; load a state made without it.")
+    for group in saved["param_groups"]:
+        if group.get("weight_decay") and group.get("decoupled_weight_decay") is False:
+            warnings.warn(f"The coupled weight_decay {group['weight_decay']} of torch.optim.Adam is decoupled here.", stacklevel=4)
