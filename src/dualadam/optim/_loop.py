@@ -77,7 +77,7 @@ def update_loop(
             p.addcmul_(m.clone() if m.requires_grad else m, c_adam / r + c_inv * r)
         else:
             c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
-            r = (v.sqrt() / root).add_(eps)
+            r = v.sqrt().div_(root).add_(eps)
             if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
                 p.addcdiv_(m, r, value=c_adam)
             if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
