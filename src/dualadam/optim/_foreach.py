@@ -37,8 +37,7 @@ def update_foreach(
     working = [real_float32(p, g, maximize) for p, g in zip(params, grads, strict=True)]
     exp_avgs, exp_avg_sqs = ([torch.view_as_real(s) if torch.is_complex(s) else s for s in states] for states in (exp_avgs, exp_avg_sqs))
     lists = [[p for p, _ in working], [g for _, g in working], exp_avgs, exp_avg_sqs, steps]
-    for group, _ in Optimizer._group_tensors_by_device_and_dtype(cast(list, lists)).values():
-        p, g, m, v, t = cast(list[list[Tensor]], group)
+    for p, g, m, v, t in by_device_and_dtype(lists):
         if t[0].is_cpu and not torch.compiler.is_compiling():
             torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
         else:
@@ -78,6 +77,16 @@ def update_foreach(
     for param, (p32, _) in zip(params, working, strict=True):
         if param.dtype in HALF:
             param.copy_(p32)
+
+
+def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:
+    """Split the lists into those that share a device and a dtype; torch's own function does nothing while compiling."""
+    if not torch.compiler.is_compiling():
+        return [cast(list[list[Tensor]], group) for group, _ in Optimizer._group_tensors_by_device_and_dtype(cast(list, lists)).values()]
+    groups: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, ...]]] = {}
+    for row in zip(*lists, strict=True):
+        groups.setdefault((row[0].device, row[0].dtype), []).append(row)
+    return [[list(column) for column in zip(*rows, strict=True)] for rows in groups.values()]
 
 
 def as_double_vector(steps: list[Tensor]) -> Tensor:
