@@ -128,7 +128,7 @@ def assert_same_bits(expected: list[Tensor], actual: list[Tensor]) -> None:
 
 
 def assert_near(expected: Any, actual: Tensor, *, steps: int, eps: float, scale: float = 0.0) -> None:
-    """Each step rounds a few times, by half a unit in the last place each: after n steps the error is below 2 n units of the largest value."""
+    """Each step rounds a few times by half a unit in the last place: after n steps the error is below 2 n units of the largest value."""
     values = to_numpy(actual)
     values = np.stack([values.real, values.imag], axis=-1) if actual.is_complex() else values
     largest = max(float(np.abs(expected).max(initial=0.0)), scale)

@@ -40,12 +40,10 @@ def test_drift_from_float64_after_300_steps_is_no_worse_than_adamws(dtype: torch
 @pytest.mark.parametrize("dtype", HALF)
 def test_state_of_a_half_precision_parameter_is_float32_and_equals_a_float32_parameters(dtype: torch.dtype, path: str):
     half, full = randn(3, 4).to(dtype).requires_grad_(), randn(3, 4).clone().requires_grad_()
+    optimizers = [Case("x").make([weight], path) for weight in (half, full)]
     for step in range(20):
-        for weight, optimizer in ((half, None), (full, None)):
+        for weight, optimizer in zip((half, full), optimizers, strict=True):
             weight.grad = randn(3, 4, seed=step).to(dtype).to(weight.dtype)
-        if step == 0:
-            optimizers = [Case("x").make([half], path), Case("x").make([full], path)]
-        for optimizer in optimizers:
             optimizer.step()
     for key in ("exp_avg", "exp_avg_sq"):
         assert optimizers[0].state[half][key].dtype == torch.float32

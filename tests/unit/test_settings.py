@@ -73,7 +73,7 @@ def test_an_unknown_keyword_is_a_type_error(optimizer):
 
 
 def test_a_misspelt_setting_in_a_group_is_refused_with_the_nearest_name():
-    with pytest.raises(ValueError, match="Unknown setting 'swich_rate' in a parameter group; did you mean 'switch_rate'?"):
+    with pytest.raises(ValueError, match=r"Unknown setting 'swich_rate' in a parameter group; did you mean 'switch_rate'\?"):
         DualAdam([{"params": weights(), "swich_rate": 0.1}])
 
 

@@ -1,0 +1,99 @@
+"""How much memory a step takes beyond parameters, gradients and state: measured, not counted by eye."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+from cases import PATHS
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dualadam import DualAdam, InvAdam
+
+SIZE = 1000
+
+
+class LiveMemory(TorchDispatchMode):
+    """Counts the bytes of storages that are allocated while it is active and alive at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[int] = set()
+        self.live = self.peak = 0
+
+    def know(self, *tensors: torch.Tensor) -> None:
+        self.known |= {t.untyped_storage()._cdata for t in tensors}
+
+    def _free(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self.known and size:
+                    self.known.add(key)
+                    self.live += size
+                    self.peak = max(self.peak, self.live)
+                    weakref.finalize(storage, self._free, key, size)
+        return result
+
+
+def peak_temporaries(make, dtype: torch.dtype, steps: int = 1) -> float:
+    """Return the temporaries of one more step after `steps`, in units of the parameters' float32 size."""
+    params = [torch.ones(SIZE, dtype=dtype, requires_grad=True) for _ in range(3)]
+    for param in params:
+        param.grad = torch.full_like(param, 0.5)
+    optimizer = make(params)
+    for _ in range(steps):
+        optimizer.step()
+    memory = LiveMemory()
+    for param in params:
+        memory.know(param, param.grad, *optimizer.state[param].values())
+    with memory:
+        optimizer.step()
+    return memory.peak / (len(params) * SIZE * 4)
+
+
+def test_the_measure_finds_the_three_temporaries_of_a_naive_step():
+    a = torch.ones(SIZE)
+    memory = LiveMemory()
+    memory.know(a)
+    with memory:
+        b, c = a + 1, a + 2
+        del b
+        d, e = a + 3, a.view(10, -1)
+        f = c + d
+    assert memory.peak == 3 * SIZE * 4
+    assert e.shape == (10, 100)
+    assert f[0] == 7
+
+
+ROWS = [  # settings, dtype, allowed while mixing, allowed after the hand-over
+    ({}, torch.float32, 2, 1),
+    ({"weight_decay": 0.1}, torch.float32, 2, 1),
+    ({"maximize": True}, torch.float32, 4, 3),
+    ({}, torch.bfloat16, 4, 3),
+    ({}, torch.float16, 4, 3),
+    ({"maximize": True}, torch.bfloat16, 4, 3),
+]
+SCALARS = 0.01  # coefficients and counts
+
+
+@pytest.mark.parametrize(("settings", "dtype", "mixing", "after"), ROWS, ids=[f"{s}-{d}" for s, d, *_ in ROWS])
+def test_foreach_allocates_at_most_two_temporaries_while_mixing_and_one_after(settings, dtype: torch.dtype, mixing: int, after: int):
+    def make(switch_rate: float):
+        return lambda params: DualAdam(params, switch_rate=switch_rate, **settings, **PATHS["foreach"])
+
+    assert peak_temporaries(make(0.01), dtype) <= mixing + SCALARS
+    assert peak_temporaries(make(1.0), dtype) <= after + SCALARS
+    assert peak_temporaries(lambda params: InvAdam(params, **settings, **PATHS["foreach"]), dtype) <= mixing + SCALARS
+
+
+def test_the_loop_allocates_no_more_than_two_tensors_of_one_parameters_size():
+    assert peak_temporaries(lambda params: DualAdam(params, foreach=False), torch.float32) <= 2 / 3 + SCALARS

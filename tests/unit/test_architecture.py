@@ -1,0 +1,76 @@
+"""Imports only go down, and importing the package costs what importing torch costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dualadam
+
+SOURCE = Path(dualadam.__file__).parent
+# What each room of the house may import from the others; a room that is not listed may import nothing.
+MAY_IMPORT = {
+    "_version": set(),
+    "optim": set(),
+    "flatness": set(),
+    "jax": set(),
+    "diffusion": {"optim"},
+    "bench": {"optim", "flatness", "_version"},
+    "cli": {"bench", "diffusion", "flatness", "optim", "_version"},
+    "__main__": {"cli"},
+    "__init__": {"optim", "_version"},
+}
+PUBLIC_ROOT = {"DualAdam": "optim", "InvAdam": "optim", "decay_groups": "optim", "diagnose": "optim", "switch_rate_for": "optim"}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def room(file: Path) -> str:
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(source: str) -> set[str]:
+    """Return the rooms that a file imports, wherever in the file and however written."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    inside = {name.split(".")[1] for name in names if name.startswith("dualadam.")}
+    return {PUBLIC_ROOT.get(name, "_version" if name == "__version__" else name) for name in inside}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_imports_only_go_down(file: Path):
+    assert imported_rooms(file.read_text()) - {room(file)} <= MAY_IMPORT.get(room(file), set())
+
+
+@pytest.mark.parametrize("line", ["import dualadam.bench.spec", "from dualadam.bench import spec", "from dualadam import bench"])
+def test_an_import_that_goes_up_would_be_seen(line: str):
+    assert imported_rooms(f"def f():\n    {line}") == {"bench"}
+
+
+def test_importing_dualadam_adds_only_its_own_modules_to_what_torch_loads():
+    code = (
+        "import sys, torch; before = set(sys.modules); import dualadam;"
+        "print(*sorted(m for m in set(sys.modules) - before if m.split('.')[0] != 'dualadam'))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE.parent)})
+    assert run.stdout.split() == []
+
+
+def test_the_public_names_are_these():
+    names = {"DualAdam", "InvAdam", "__version__", "decay_groups", "diagnose", "switch_rate_for"}
+    assert set(dualadam.__all__) == names
+    assert all(getattr(dualadam, name).__doc__ for name in names)
+
+
+def test_only_the_small_rooms_are_loaded():
+    code = "import sys, dualadam; print(*sorted({m.split('.')[1] for m in sys.modules if m.startswith('dualadam.')}))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE.parent)})
+    assert run.stdout.split() == ["_version", "optim"]
