@@ -128,7 +128,7 @@ def test_the_decay_is_decoupled(path: str):
 
 @pytest.mark.parametrize("settings", [{"lr": -1}, {"betas": (0.9, 2)}, {"switch_rate": -3}])
 def test_arguments_out_of_range_are_not_accepted(settings):
-    with pytest.raises(ValueError, match="-1|2|-3"):
+    with pytest.raises(ValueError, match=r"-1|2|-3"):
         DualAdam([torch.ones(1, requires_grad=True)], **settings)
 
 
