@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,13 @@ def test_only_the_small_rooms_are_loaded():
     code = "import sys, dualadam; print(*sorted({m.split('.')[1] for m in sys.modules if m.startswith('dualadam.')}))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE.parent)})
     assert run.stdout.split() == ["_version", "optim"]
+
+
+def test_every_dependency_has_its_reason():
+    root = SOURCE.parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = [line for extra in project["optional-dependencies"].values() for line in extra if not line.startswith("dualadam[")]
+    rows = [line for line in (root / "docs/decisions/0009-dependencies.md").read_text().splitlines() if line.startswith("| ")]
+    reasons = {name for row in rows for name in row.split("|")[1].strip().split(", ")}
+    assert {re.split("[>=<[]", line)[0] for line in extras} <= reasons
+    assert project["dependencies"] == ["torch>=2.10"]
