@@ -10,7 +10,7 @@ import torch
 from cases import PATHS, Case
 from oracle import Oracle
 
-from dualadam import DualAdam
+from dualadam import DualAdam, InvAdam
 
 paths = pytest.mark.parametrize("path", PATHS)
 
@@ -144,6 +144,17 @@ def test_a_complex_parameter_moves_as_its_real_and_imaginary_parts_do(path: str)
             (values**4).sum().backward()
             optimizer.step()
     torch.testing.assert_close(torch.view_as_real(number), pair, rtol=0, atol=0)
+
+
+@paths
+@pytest.mark.parametrize("capturable", [False, True])
+def test_a_zero_gradient_without_eps_is_a_zero_step_of_invadam_not_nan(path: str, capturable: bool):
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = Case("fault", {"eps": 0.0, "capturable": capturable}, optimizer=InvAdam).make([weight], path)
+    weight.grad = torch.tensor([0.0, 1.0])
+    optimizer.step()
+    assert weight[0] == 1.0
+    assert weight[1] < 1.0
 
 
 @pytest.mark.parametrize("make", [torch.optim.lr_scheduler.OneCycleLR, torch.optim.lr_scheduler.CyclicLR])

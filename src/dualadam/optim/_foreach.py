@@ -61,9 +61,10 @@ def update_foreach(
             torch._foreach_div_(r, root)
             torch._foreach_add_(r, eps)
             weights = torch._foreach_mul(r, c_inv)
-            torch._foreach_reciprocal_(r)
-            torch._foreach_mul_(r, c_adam)
-            torch._foreach_add_(weights, r)
+            if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+                torch._foreach_reciprocal_(r)
+                torch._foreach_mul_(r, c_adam)
+                torch._foreach_add_(weights, r)
             torch._foreach_addcmul_(p, m, weights)
         else:
             rows = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]

@@ -73,8 +73,9 @@ def update_loop(
             coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
             c_adam, c_inv, root = (c.to(p) for c in coefficients)
             r = v.sqrt() / root + eps
+            weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
             # a copy of m: a differentiated step needs it after the next one has changed it in place
-            p.addcmul_(m.clone() if m.requires_grad else m, c_adam / r + c_inv * r)
+            p.addcmul_(m.clone() if m.requires_grad else m, weight)
         else:
             c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
             r = v.sqrt().div_(root).add_(eps)
