@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 Floats = NDArray[np.float64]
 LEVEL = 0.95
@@ -72,7 +72,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, rng: np.random.Genera
         raise ValueError(f"first and second must have one score of each seed, got {len(a)} and {len(b)}.")
     d = sign * (a - b)
     interval = mean_interval(d)
-    spread = float(d.std(ddof=1)) > 0
+    spread = float(d.std(ddof=1)) > 1e-12 * max(np.abs(a).max(), np.abs(b).max())  # below it, rounding is all there is
     p = float(stats.ttest_1samp(d, 0.0).pvalue) if spread else 1.0 if interval.mean == 0 else 0.0
     means = d[rng.integers(len(d), size=(10_000, len(d)))].mean(1)
     low, high = np.quantile(means, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
@@ -150,6 +150,9 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8) -> float:
     Args:
         differences: (n,) paired differences. power: in (0.05, 1).
 
+    Raises:
+        ValueError: as for ``mean_interval``, or power out of range.
+
     Returns:
         The difference in the unit of the scores; 0 where all differences are the same.
 
@@ -158,20 +161,24 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8) -> float:
         >>> round(detectable_difference(x / x.std(ddof=1)), 2)
         0.5
     """
+    if not 1 - LEVEL < power < 1:
+        raise ValueError(f"power must be in (0.05, 1), got {power}.")
     d = _checked(differences)
     n, s = len(d), float(d.std(ddof=1))
     if s == 0:
         return 0.0
     critical = stats.t.ppf(0.5 + LEVEL / 2, n - 1)
+    # scipy's noncentral t fails at one or two degrees of freedom, so the power is integrated over the quantiles of the standard deviation
+    quantiles = (np.arange(20_000) + 0.5) / 20_000
+    bound = critical * np.sqrt(stats.chi2.ppf(quantiles, n - 1) / (n - 1))
 
     def shortfall(noncentrality: float) -> float:
-        found = stats.nct.sf(critical, n - 1, noncentrality) + stats.nct.cdf(-critical, n - 1, noncentrality)
-        return float(found) - power
+        return float((special.ndtr(noncentrality - bound) + special.ndtr(-noncentrality - bound)).mean()) - power
 
     upper = 1.0
-    while shortfall(upper) < 0:  # scipy's noncentral t loses its digits far out, so the bracket grows from below
-        upper += 1.0
-    return float(optimize.brentq(shortfall, upper - 1.0, upper)) * s / math.sqrt(n)
+    while shortfall(upper) < 0:
+        upper *= 2
+    return float(optimize.brentq(shortfall, 0.0, upper)) * s / math.sqrt(n)
 
 
 def _checked(scores: ArrayLike) -> Floats:
