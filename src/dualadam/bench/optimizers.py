@@ -54,11 +54,11 @@ def find_entry(name: str) -> Entry:
     if name in OPTIMIZERS:
         return OPTIMIZERS[name]
     module, _, attribute = name.rpartition(".")
-    if not module:
+    if not all(part.isidentifier() for part in name.split(".")) or not module:
         raise ValueError(f"{name!r} is not an optimizer of the comparison.")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module of the reader's own may raise anything while it is imported
         raise ValueError(f"the class {name!r} cannot be imported: {error}.") from error
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         raise ValueError(f"{name!r} must be a subclass of torch.optim.Optimizer, got {cls!r}.")
@@ -72,6 +72,21 @@ def make_optimizer(name: str, params: Any, settings: Mapping[str, Any], weight_d
     if "weight_decay" in inspect.signature(entry.cls).parameters:
         arguments["weight_decay"] = weight_decay
     return entry.cls(params, **arguments)
+
+
+def switch_mode(optimizer: Optimizer, mode: str) -> None:
+    """Tell an optimizer that averages its weights (Schedule-Free) what they are wanted for: "train" or "eval"."""
+    if callable(switch := getattr(optimizer, mode, None)):
+        switch()
+
+
+def take_a_step(name: str, settings: Mapping[str, Any]) -> None:
+    """Build the optimizer of an arm and update one number with it; raises whatever the class has against the settings."""
+    param = torch.nn.Parameter(torch.ones(1, 1))
+    param.grad = torch.ones_like(param)
+    optimizer = make_optimizer(name, [param], settings)
+    switch_mode(optimizer, "train")
+    optimizer.step()
 
 
 def schedule_factor(kind: str, step: int, total: int, final_fraction: float) -> float:
@@ -111,5 +126,5 @@ class LearningRate:
         warm = 1.0 if self.warmup_rate is None else min(1.0, self.warmup_rate * step)
         for group, (lr, decay) in zip(self.optimizer.param_groups, self.base, strict=True):
             group["lr"] = lr * factor * warm
-            if decay and warm < 1.0:
+            if decay:
                 group["weight_decay"] = decay / warm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import math
 import re
 import tomllib
 import warnings
@@ -11,11 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from dualadam.bench.optimizers import OPTIMIZERS, find_entry, make_optimizer
+from dualadam.bench.optimizers import OPTIMIZERS, find_entry, take_a_step
 from dualadam.bench.tasks import TASKS, Metric
 
 BUILTIN = importlib.resources.files("dualadam.bench") / "specs"
@@ -46,8 +46,16 @@ def _range(bounds: list[float]) -> list[float]:
     return bounds
 
 
+def _plain(value: object) -> object:
+    finite = isinstance(value, int | float) and math.isfinite(value) and abs(value) <= 1e12
+    if not (finite or isinstance(value, str) or (isinstance(value, list) and all(map(_plain, value)))):
+        _refuse(f"must be true, false, a string, a finite number up to 1e12 or a list of these, got {value!r}")
+    return value
+
+
 Finite = Annotated[float, Field(allow_inf_nan=False, le=1e12, ge=-1e12)]
 Range = Annotated[list[Finite], AfterValidator(_range)]
+Plain = Annotated[Any, AfterValidator(_plain)]
 Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f|<>]+$")]
 
 
@@ -60,7 +68,7 @@ class Arm(_Strict):
 
     name: Name
     optimizer: str
-    args: dict[str, Any] = {}
+    args: dict[str, Plain] = {}
     tune: dict[str, Range] = {}
     loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
     schedule: Literal["constant", "linear", "cosine"] | None = None  # None: the spec's
@@ -71,7 +79,8 @@ class Arm(_Strict):
         try:
             find_entry(name)
         except ValueError as error:
-            _refuse(f"{error} {_nearest(name, OPTIMIZERS)}")
+            sentence = str(error).removesuffix(".")
+            _refuse(sentence if name.rpartition(".")[0] else f"{sentence}; {_nearest(name, OPTIMIZERS)}")
         return name
 
     @model_validator(mode="after")
@@ -87,14 +96,15 @@ class Arm(_Strict):
             _refuse(f"{min(both)!r} is fixed by args and tuned: choose one", "tune", min(both))
         if entry.warmup and "switch_rate" not in self.args | self.tune:
             _refuse(f"{self.optimizer} needs a switch_rate, in args or in tune: its warm-up lasts 1 / switch_rate steps", "optimizer")
-        if entry.warmup and not 0 < self.args.get("switch_rate", 1.0) <= 1:
-            _refuse(f"must be in (0, 1] for a warm-up, got {self.args['switch_rate']}", "args", "switch_rate")
+        fixed = self.args.get("switch_rate", 1.0)
+        if entry.warmup and not (isinstance(fixed, int | float) and 0 < fixed <= 1):
+            _refuse(f"must be in (0, 1] for a warm-up, got {fixed!r}", "args", "switch_rate")
         for end in (0, 1):
             settings = {**self.args, **{k: r[end] for k, r in self.tune.items()}}
-            try:  # the class's own checks, before anything trains
+            try:  # the class's own checks, of which some come with the first step, before anything trains
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    make_optimizer(self.optimizer, [torch.nn.Parameter(torch.zeros(1))], settings)
+                    take_a_step(self.optimizer, settings)
             except Exception as error:  # whatever a class of the reader's own raises is a reason to refuse
                 _refuse(f"{self.optimizer} refuses {settings}: {error}", "tune" if self.tune else "args")
             if entry.warmup and settings["switch_rate"] > 1:
@@ -296,6 +306,8 @@ def _sentence(text: str, name: str, error: ErrorDetails) -> str:
         return f"{where}{dotted} is missing."
     if error["type"] == "spec":
         return f"{where}{dotted} {error['msg']}".strip().removesuffix(".") + ("" if error["msg"].endswith("?") else ".")
+    if error["type"] == "string_pattern_mismatch":
+        return f"{where}{dotted} has letters that a name must not have, got {got}; letters, digits and '-' are safe."
     return f"{where}{dotted} {error['msg'].replace('Input should', 'must')}, got {got}."
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dualadam._version import __version__
-from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer
+from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer, switch_mode
 from dualadam.bench.tasks import TASKS, Scores, Split, Task, get_task, synthetic_task
 from dualadam.optim import DualAdam, InvAdam, decay_groups, diagnose
 
@@ -82,7 +82,7 @@ class Training:
         warmup_rate = run.settings["switch_rate"] if find_entry(run.optimizer).warmup else None
         self.learning_rate = LearningRate(self.optimizer, run.schedule, self.total, run.final_fraction, warmup_rate)
         self.model.train()
-        _switch_mode(self.optimizer, "train")
+        switch_mode(self.optimizer, "train")
 
     def batches(self) -> Iterator[Any]:
         """Yield batches epoch after epoch; the seed alone decides which, so that the arms of a seed see the same."""
@@ -101,9 +101,9 @@ class Training:
 
     def evaluate(self, split: Split) -> Scores:
         """Judge the model as it is, and be ready to train on."""
-        _switch_mode(self.optimizer, "eval")
+        switch_mode(self.optimizer, "eval")
         scores = self.task.evaluate(self.model, split)
-        _switch_mode(self.optimizer, "train")
+        switch_mode(self.optimizer, "train")
         return scores
 
 
@@ -186,7 +186,7 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
     batches = list(
         itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), max(1, FLATNESS_EXAMPLES // batch_size))
     )
-    _switch_mode(training.optimizer, "eval")
+    switch_mode(training.optimizer, "eval")
     loss = MeanLoss(training.model, task.loss, batches)
     try:
         return {
@@ -195,7 +195,7 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
             "adaptive_sharpness": sam_sharpness(loss, 0.5, adaptive=True),
         }
     finally:
-        _switch_mode(training.optimizer, "train")
+        switch_mode(training.optimizer, "train")
 
 
 def time_step(run: Run, *, device: str = "cpu") -> float:
@@ -219,12 +219,6 @@ def _peak_bytes(device: str) -> int | None:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _switch_mode(optimizer: Optimizer, mode: str) -> None:
-    """Tell optimizers that average their weights (Schedule-Free) what the weights are wanted for."""
-    if callable(switch := getattr(optimizer, mode, None)):
-        switch()
 
 
 def _diagnose(optimizer: DualAdam | InvAdam) -> dict[str, float | None]:
