@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -52,25 +53,11 @@ LONGER = TINY.replace("steps = 40", "steps = 150")  # long enough a run to be st
 
 
 def run_of(**changes) -> Run:
-    """A judged run of the control on digits, with changes."""
-    settings = dict(
-        phase="judge",
-        block="b",
-        arm="a",
-        trial=0,
-        seed=0,
-        task="digits",
-        model="small-cnn",
-        optimizer="Adam",
-        settings={"lr": 3e-3},
-        weight_decay=0.0,
-        epochs=None,
-        steps=25,
-        batch_size=8,
-        schedule="cosine",
-        final_fraction=0.001,
-    )
-    return Run(**(settings | changes))
+    """A judged run of AdamW on digits, with changes."""
+    spec = parse_spec(TINY)
+    plan = make_plan(spec)
+    run = plan.run("judge", spec.block[0], spec.block[0].arm[0], 0, 0)
+    return replace(run, **{"settings": {"lr": 3e-3}, "weight_decay": 0.0, "steps": 25} | changes)
 
 
 class InlineExecutor(Executor):
@@ -102,8 +89,8 @@ def finished(text: str = TINY) -> tuple[Path, list[Record]]:
 
 
 def numbers(record: Record) -> Record:
-    """A record without what may differ between two equal runs: the clock."""
-    return {k: v for k, v in record.items() if k != "seconds_per_step"}
+    """A record without what may differ between two equal runs: the clock, and the memory of the process they ran in."""
+    return {k: v for k, v in record.items() if k not in ("seconds_per_step", "peak_bytes")}
 
 
 def by_key(records) -> dict[str, Record]:

@@ -155,7 +155,7 @@ class Store:
     def add(self, record: Record) -> None:
         """Keep a finished run."""
         with self.path.open("ab") as file:
-            file.write(json.dumps(record).encode() + b"\n")
+            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self.records[record["key"]] = record

@@ -17,7 +17,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from dualadam._version import __version__
 from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer, switch_mode
@@ -73,8 +72,9 @@ class Training:
 
     def __init__(self, run: Run, task: Task) -> None:
         self.run, self.task = run, task
-        self.total = run.steps or (run.epochs or 0) * (task.num_train // run.batch_size)
-        if not self.total:
+        steps_per_epoch = task.num_train // run.batch_size
+        self.total = run.steps or (run.epochs or 0) * steps_per_epoch
+        if not steps_per_epoch:  # no batch would ever come
             raise ValueError(f"batch_size must be at most the number of training examples, {task.num_train}, got {run.batch_size}.")
         torch.manual_seed(run.seed)
         self.model = task.make_model(run.model)
@@ -158,7 +158,16 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
     record["state_bytes"] = sum(v.nbytes for v in state if isinstance(v, Tensor))
     record["peak_bytes"] = _peak_bytes(device)
     record["environment"] = environment(device)
-    return record
+    return strict(record)
+
+
+def strict(value: Any) -> Any:
+    """Return a record with None for every number that is not finite: JSON has no others, and a diverging run makes them anywhere."""
+    if isinstance(value, dict):
+        return {k: strict(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [strict(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _judge(record: dict[str, Any], training: Training) -> None:
