@@ -1,4 +1,5 @@
 """A spec with a mistake is refused, whole sentence by whole sentence: file, line, value, range, nearest name."""
+# ruff: noqa: E501
 
 import pytest
 from bench_cases import DIGITS, TINY
