@@ -82,11 +82,8 @@ def test_fixed_arms_are_judged_without_tuning():
     assert set(plan.winners([]).values()) == {0}
 
 
-def record(arm, trial, score, loss, seed=10_000):
-    return {
-        "run": {"phase": "tune", "block": BLOCK, "arm": arm, "trial": trial, "seed": seed},
-        "validation": {"score": score, "loss": loss},
-    }
+def record(trial, score, loss):
+    return {"run": {"phase": "tune", "block": BLOCK, "arm": "Adam", "trial": trial}, "validation": {"score": score, "loss": loss}}
 
 
 # (point, score, loss) of the tuning runs of an arm -> the point that wins
