@@ -95,9 +95,9 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     The primary comparison stands alone; the p values of all others are adjusted together after Holm.
 
     Raises:
-        ValueError: an arm has fewer than two judged runs: the study is not finished.
+        ValueError: an arm lacks judged runs: the study is not finished.
     """
-    records = list(records)
+    records = sorted(records, key=lambda r: r["key"])  # finished in whatever order, they give the same sums to the last bit
     rows: list[ArmSummary] = []
     control = {}
     for block in spec.block:
@@ -121,7 +121,7 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
 def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummary:
     own = [r for r in records if (r["run"]["block"], r["run"]["arm"]) == (block.name, arm.name)]
     judged = sorted((r for r in own if r["run"]["phase"] == "judge"), key=lambda r: r["run"]["seed"])
-    if len(judged) < 2:
+    if len(judged) != spec.seeds:
         raise ValueError(f"{arm.name!r} has {len(judged)} judged runs of {spec.seeds}; start the study again to finish it.")
     points: dict[int, list[Record]] = {}
     for record in own:
@@ -159,7 +159,7 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
 
 
 def _flatness(judged: list[Record]) -> dict[str, stats.Interval]:
-    measured = [r["flatness"] for r in judged if r.get("flatness")]
+    measured = [f for r in judged if (f := r.get("flatness")) and None not in f.values()]
     if len(measured) < 2:
         return {}
     return {name: stats.mean_interval([m[name] for m in measured]) for name in measured[0]}
