@@ -153,11 +153,19 @@ class Store:
                 file.truncate(content.rfind(b"\n") + 1)
 
     def add(self, record: Record) -> None:
-        """Keep a finished run."""
-        with self.path.open("ab") as file:
-            file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Keep a finished run.
+
+        Raises:
+            FailedRunsError: the line could not be written, as on a full disk.
+        """
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        try:
+            with self.path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise FailedRunsError(f"{self.path} could not be written ({error}); make room and start again to go on.") from error
         self.records[record["key"]] = record
 
 
