@@ -24,7 +24,7 @@ name = "tiny"
 title = "Three arms, a few steps"
 task = "digits"
 model = "small-cnn"
-steps = 40
+steps = 10
 batch_size = 8
 points = 2
 seeds = 3
@@ -41,15 +41,15 @@ tune = { lr = [3e-4, 3e-2] }
 [[block.arm]]
 name = "Adam + warm-up"
 optimizer = "Adam+warmup"
-tune = { lr = [3e-4, 3e-2], switch_rate = [3e-2, 1e-1] }
+tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
 
 [[block.arm]]
 name = "DualAdam"
 optimizer = "DualAdam"
-tune = { lr = [3e-4, 3e-2], switch_rate = [3e-2, 1e-1] }
+tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
 """
 NUM_RUNS = 3 * 2 + 3 * 3
-LONGER = TINY.replace("steps = 40", "steps = 150")  # long enough a run to be stopped in the middle
+LONGER = TINY.replace("steps = 10", "steps = 150")  # long enough a run to be stopped in the middle
 
 
 def run_of(**changes) -> Run:
@@ -78,7 +78,7 @@ class InlineExecutor(Executor):
 def study(text: str, folder: Path) -> list[Record]:
     """Run a spec to its end in this process."""
     spec = parse_spec(text)
-    return execute(make_plan(spec), Store(folder, spec), InlineExecutor(), 1)
+    return execute(make_plan(spec), Store(folder, spec), InlineExecutor(), lambda: 1)
 
 
 @functools.cache

@@ -74,7 +74,7 @@ def test_keys_tell_all_runs_apart_and_are_the_same_in_every_process():
 
 def test_fixed_arms_are_judged_without_tuning():
     text = (
-        TINY.replace("points = 2", "points = 0").replace("[3e-4, 3e-2]", "1e-3").replace("[3e-2, 1e-1]", "5e-2").replace("tune =", "args =")
+        TINY.replace("points = 2", "points = 0").replace("[3e-4, 3e-2]", "1e-3").replace("[0.2, 0.5]", "5e-2").replace("tune =", "args =")
     )
     plan = make_plan(parse_spec(text))
     assert plan.tuning_runs == []

@@ -179,12 +179,12 @@ def test_built_in_specs_load_and_warn_of_nothing(name):
 
 def test_an_unfinished_hand_over_warns_and_names_the_remedy():
     text = TINY.replace(
-        'switch_rate = [3e-2, 1e-1] }\n\n[[block.arm]]\nname = "D', 'switch_rate = [1e-3, 1e-1] }\n\n[[block.arm]]\nname = "D', 1
+        'switch_rate = [0.2, 0.5] }\n\n[[block.arm]]\nname = "D', 'switch_rate = [1e-3, 0.5] }\n\n[[block.arm]]\nname = "D', 1
     )
     (warning,) = parse_spec(text).warnings()
     assert warning == (
-        "'Adam + warm-up': switch_rate 0.001 needs 1,000 steps for its hand-over, and a run has 40: it would end unfinished. "
-        "switch_rate_for(40) gives one that fits."
+        "'Adam + warm-up': switch_rate 0.001 needs 1,000 steps for its hand-over, and a run has 10: it would end unfinished. "
+        "switch_rate_for(10) gives one that fits."
     )
 
 
