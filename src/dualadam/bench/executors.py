@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any
 
 Width = Callable[[], int]  # how many runs may be under way at once
 
@@ -16,7 +17,7 @@ Width = Callable[[], int]  # how many runs may be under way at once
 @contextlib.contextmanager
 def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
     """Processes on this machine, one thread each. They end with this process, however it ends."""
-    executor = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+    executor = _Processes(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield executor, lambda: workers
         executor.shutdown()
@@ -26,9 +27,20 @@ def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
             process.kill()  # an interrupted run is worth nothing: its line is written when it is whole
 
 
+class _Processes(ProcessPoolExecutor):
+    """Starts its processes, which it does while work is submitted, deaf to Ctrl-C: it is the parent's business from their first moment."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker() -> None:
     use_one_thread()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:

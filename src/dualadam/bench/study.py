@@ -237,7 +237,10 @@ def execute(
     def perform(runs: list[Run]) -> None:
         missing = [run for run in runs if run.key not in store.records]
         submit = lambda run: executor.submit(train, run, data=data, device=device)  # noqa: E731
-        failures = list(_slide(missing, submit, width, store.add, progress))
+        try:
+            failures = list(_slide(missing, submit, width, store.add, progress))
+        except BrokenExecutor as error:
+            raise FailedRunsError("A worker process died (out of memory?). Start again to go on; --workers 1 needs less.") from error
         if failures:
             lines = "\n".join(f"  {run.label}: {type(e).__name__}: {e}" for run, e in failures)
             raise FailedRunsError(f"{len(failures)} of {len(runs)} runs failed:\n{lines}\nWhat finished is in {store.path}.")
@@ -264,8 +267,8 @@ def _slide(
             run = under_way.pop(future)
             try:
                 record = future.result()
-            except BrokenExecutor as error:
-                raise FailedRunsError("A worker process died (out of memory?). Start again to go on; --workers 1 needs less.") from error
+            except BrokenExecutor:
+                raise
             except Exception as error:  # reported by the caller, whatever it is; the other runs go on
                 yield run, error
             else:
