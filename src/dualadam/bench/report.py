@@ -17,6 +17,7 @@ from dualadam.bench.spec import Spec
 from dualadam.bench.study import read_records, write_whole
 from dualadam.bench.summary import ArmSummary, Summary, summarise
 from dualadam.bench.tasks import TASKS
+from dualadam.bench.train import strict
 
 COLUMNS = ("Arm", "Tuned setting", "Mean", "95 % interval", "n", "Less the control", "Better in", "Evidence", "Diverged")
 
@@ -40,7 +41,7 @@ def write_report(folder: Path) -> Summary:
     for name, autoescape in (("report.html", True), ("report.md", False)):
         template = environment.overlay(autoescape=autoescape).get_template(f"{name}.j2")
         write_whole(folder / name, template.render(**_content(summary, plots)))
-    write_whole(folder / "summary.json", json.dumps(as_dict(summary), indent=1))
+    write_whole(folder / "summary.json", json.dumps(strict(as_dict(summary)), indent=1, allow_nan=False))
     return summary
 
 
