@@ -28,7 +28,7 @@ def compare(
     source: str, out: Path | None, *, data: str | None, workers: int, cluster: str | None, device: str, dry_run: bool, estimate: bool
 ) -> None:
     """Run a study, or go on with it, and report."""
-    console, errors = _console(), Console(stderr=True)
+    console, errors = _console(), Console(stderr=True, markup=False)
     spec = load_spec(source)
     for warning in spec.warnings():
         errors.print(f"Warning: {warning}", markup=False)
@@ -110,8 +110,8 @@ def _duration(seconds: float) -> str:
 
 def _console() -> Console:
     """A console that does not fold lines at 80 columns where there is no terminal to fold them for."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(120, console.width))
+    console = Console(markup=False)  # a name such as "[/b]" stands for itself
+    return console if console.is_terminal else Console(width=max(120, console.width), markup=False)
 
 
 def _print_plan(plan: Plan, console: Console) -> None:

@@ -24,6 +24,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "dualadam",  # the same records draw the same bytes
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a dollar sign in the name of an arm is a dollar sign
 }
 WIDTH = 5.6  # inches: letters stay readable where a phone shows the figure 360 pixels wide
 

@@ -21,9 +21,8 @@ class ConsoleProgress(Progress):
     def __init__(self, console: Console) -> None:
         self.console = console
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("runs, left"), TimeRemainingColumn())
-        self.bar = RichProgress(
-            *columns, TimeElapsedColumn(), TextColumn("[dim]{task.fields[now]}"), console=console, speed_estimate_period=120
-        )
+        now = TextColumn("{task.fields[now]}", style="dim", markup=False)
+        self.bar = RichProgress(*columns, TimeElapsedColumn(), now, console=console, speed_estimate_period=120)
         self.task = self.bar.add_task("Training", total=None, now="")
 
     def __enter__(self) -> ConsoleProgress:
