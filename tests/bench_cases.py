@@ -49,7 +49,7 @@ optimizer = "DualAdam"
 tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
 """
 NUM_RUNS = 3 * 2 + 3 * 3
-LONGER = TINY.replace("steps = 10", "steps = 150")  # long enough a run to be stopped in the middle
+LONGER = TINY.replace("steps = 10", "steps = 60")  # long enough a run to be stopped in the middle
 
 
 def run_of(**changes) -> Run:
