@@ -184,7 +184,7 @@ MISSING = [
 def test_a_missing_file_is_named(tmp_path, write, name, file, sentence):
     folder = write(tmp_path / "set")
     (folder / file).unlink()
-    with pytest.raises(ValueError, match=sentence):
+    with pytest.raises(FileNotFoundError, match=sentence):
         read_images(folder, name)
 
 
@@ -200,7 +200,7 @@ def test_unsorted_validation_images_are_refused(tmp_path):
     for file in (folder / "val").glob("*/*"):
         file.rename(folder / "val" / file.name)
         file.parent.rmdir()
-    with pytest.raises(ValueError, match="val must hold one folder a class, got none"):
+    with pytest.raises(FileNotFoundError, match="val must hold one folder a class, got none"):
         read_images(folder, "imagenet")
 
 
@@ -208,7 +208,7 @@ def test_the_environment_names_the_folder_where_no_argument_does(tmp_path, monke
     layouts.cifar10(tmp_path / "cifar-10-batches-py")
     monkeypatch.setenv("DUALADAM_DATA", str(tmp_path))
     assert data_folder(None, "cifar10") == tmp_path / "cifar-10-batches-py"
-    with pytest.raises(ValueError, match="data must be a folder with"):
+    with pytest.raises(FileNotFoundError, match="data must be a folder with"):
         data_folder(tmp_path / "elsewhere", "cifar10")  # the argument goes before the environment
 
 
@@ -225,10 +225,10 @@ def test_the_environment_names_the_folder_where_no_argument_does(tmp_path, monke
 )
 def test_without_data_one_sentence_says_what_is_expected_and_how_to_get_it(monkeypatch, tmp_path, name, sentence):
     monkeypatch.delenv("DUALADAM_DATA", raising=False)
-    with pytest.raises(ValueError, match=sentence) as none_given:
+    with pytest.raises(FileNotFoundError, match=sentence) as none_given:
         data_folder(None, name)
     assert "got none (give --data FOLDER or set DUALADAM_DATA)" in str(none_given.value)
-    with pytest.raises(ValueError, match=f"got {tmp_path}"):
+    with pytest.raises(FileNotFoundError, match=f"got {tmp_path}"):
         data_folder(tmp_path, name)
 
 

@@ -115,11 +115,11 @@ def _labels(labels: Any, num_images: int, num_classes: int, file: Path) -> Tenso
 
 
 def existing(folder: Path, *names: str) -> Path:
-    """The first of these files that the folder holds; ValueError naming folder and files where there is none."""
+    """The first of these files that the folder holds; FileNotFoundError where there is none."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise ValueError(f"{folder} must hold the file {' or '.join(names)}, got none.")
+    raise FileNotFoundError(f"{folder} must hold the file {' or '.join(names)}, got none.")
 
 
 def damaged(file: Path, reason: str) -> ValueError:

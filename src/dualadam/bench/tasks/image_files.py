@@ -74,12 +74,12 @@ def data_folder(argument: str | Path | None, name: str) -> Path:
         The given folder where it holds the set's files itself, else the set's own subfolder of it.
 
     Raises:
-        ValueError: if no folder is named or the set is not in it; the sentence says what is expected and how to get it.
+        FileNotFoundError: if no folder is named or the set is not in it; the sentence says what is expected and how to get it.
 
     Example:
         >>> try:
         ...     data_folder("/nowhere", "cifar10")
-        ... except ValueError as error:
+        ... except FileNotFoundError as error:
         ...     print(str(error).partition(". ")[0])
         data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got /nowhere
     """
@@ -91,7 +91,7 @@ def data_folder(argument: str | Path | None, name: str) -> Path:
             if any((folder / marker).exists() for marker in layout.markers):
                 return folder
     got = given or f"none (give --data FOLDER or set {ENVIRONMENT})"
-    raise ValueError(f"data must be a folder with {expected} for {name}, got {got}. {layout.remedy}")
+    raise FileNotFoundError(f"data must be a folder with {expected} for {name}, got {got}. {layout.remedy}")
 
 
 def read_images(argument: str | Path | None, name: str) -> ImageArrays | ImageLists:
@@ -102,7 +102,8 @@ def read_images(argument: str | Path | None, name: str) -> ImageArrays | ImageLi
         name: one of `LAYOUTS`.
 
     Raises:
-        ValueError: if the folder or a file is missing, damaged or truncated; the sentence names it.
+        FileNotFoundError: if the folder or one of its files is missing; the sentence names it and says how to get it.
+        ValueError: if a file is damaged or truncated; the sentence names it.
 
     Example:
         >>> sorted(LAYOUTS)

@@ -1,17 +1,24 @@
 """Image data sets that stay on disk: lists of files in class folders, decoded as they are needed by several threads."""
 
+from __future__ import annotations
+
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dualadam.bench.models import SMALL_IMAGE
 from dualadam.bench.tasks.image_arrays import damaged, existing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".gif", ".ppm", ".pgm", "
 def _class_names(folder: Path) -> tuple[str, ...]:
     names = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
     if not names:
-        raise ValueError(f"{folder} must hold one folder a class, got none.")
+        raise FileNotFoundError(f"{folder} must hold one folder a class, got none.")
     return names
 
 
@@ -65,7 +72,7 @@ def _class_files(folder: Path, classes: tuple[str, ...], inner: str = "") -> tup
         inside = folder / name / inner
         found = sorted(entry for entry in inside.iterdir() if entry.suffix.lower() in SUFFIXES) if inside.is_dir() else []
         if not found:
-            raise ValueError(f"{inside} must hold the images of a class, got none.")
+            raise FileNotFoundError(f"{inside} must hold the images of a class, got none.")
         files += found
         labels += [label] * len(found)
     return tuple(files), torch.tensor(labels)
@@ -90,30 +97,44 @@ def decode(file: Path, image_size: int, draws: Tensor | None = None) -> Tensor:
         Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, section 6. Deviation: a part wider or higher than the image is
         cut to it rather than drawn again, so that each image takes exactly four draws.
     """
+    with _opened(file) as image:
+        width, height = image.size
+        if draws is None:
+            side = min(width, height) * (7 / 8 if image_size > SMALL_IMAGE else 1)
+            part_width, part_height, top, left = side, side, 0.5, 0.5
+        else:
+            area, ratio, top, left = draws.tolist()
+            surface, aspect = (0.08 + 0.92 * area) * width * height, (3 / 4) ** (1 - 2 * ratio)
+            part_width, part_height = min((surface * aspect) ** 0.5, width), min((surface / aspect) ** 0.5, height)
+        left, top = left * (width - part_width), top * (height - part_height)
+        # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which takes the box with it
+        image.draft("RGB", (math.ceil(image_size * width / part_width), math.ceil(image_size * height / part_height)))
+        across, down = image.width / width, image.height / height
+        right, bottom = min((left + part_width) * across, image.width), min((top + part_height) * down, image.height)
+        box = (left * across, top * down, right, bottom)
+        pixels = image.convert("RGB").resize((image_size, image_size), resample=2, box=box)  # 2 is bilinear
+    return torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8).reshape(image_size, image_size, 3).permute(2, 0, 1)
+
+
+def shorter_side(file: Path, at_most: int) -> int:
+    """Return the shorter side of an image in pixels, cut to at_most and rounded down to a multiple of 8, above 64 pixels of 16."""
+    with _opened(file) as image:
+        side = min(*image.size, at_most)
+    return max(8, side - side % (8 if side <= SMALL_IMAGE else 16))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image]:
+    """An image file, opened by Pillow; whatever is wrong with it is told with its name."""
     try:
-        from PIL import Image
+        import PIL.Image
     except ImportError as error:
-        raise ImportError("Image files need Pillow: pip install 'dualadam[bench]'.") from error
+        raise ImportError("image files need Pillow: pip install 'dualadam[bench]'.") from error
     try:
-        with Image.open(file) as image:
-            width, height = image.size
-            if draws is None:
-                side = min(width, height) * (7 / 8 if image_size > SMALL_IMAGE else 1)
-                part_width, part_height, top, left = side, side, 0.5, 0.5
-            else:
-                area, ratio, top, left = draws.tolist()
-                surface, aspect = (0.08 + 0.92 * area) * width * height, (3 / 4) ** (1 - 2 * ratio)
-                part_width, part_height = min((surface * aspect) ** 0.5, width), min((surface / aspect) ** 0.5, height)
-            left, top = left * (width - part_width), top * (height - part_height)
-            # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8 of its size, which takes the box with it
-            image.draft("RGB", (math.ceil(image_size * width / part_width), math.ceil(image_size * height / part_height)))
-            across, down = image.width / width, image.height / height
-            right, bottom = min((left + part_width) * across, image.width), min((top + part_height) * down, image.height)
-            box = (left * across, top * down, right, bottom)
-            pixels = image.convert("RGB").resize((image_size, image_size), Image.Resampling.BILINEAR, box=box)
+        with PIL.Image.open(file) as image:
+            yield image
     except (OSError, SyntaxError, ValueError) as error:  # SyntaxError is Pillow's word for a broken PNG
         raise damaged(file, f"an image that Pillow cannot decode: {error}") from error
-    return torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8).reshape(image_size, image_size, 3).permute(2, 0, 1)
 
 
 def decoded_batches(
