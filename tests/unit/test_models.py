@@ -75,6 +75,7 @@ def test_vision_transformer_blocks_start_different_from_one_another():
     ("name", "arguments", "sentence"),
     [
         ("vit", (10, 3, 30), "image_size must be a multiple of the patch side 4 for vit, got 30."),
+        ("vit", (10, 3, 36), "image_size must be a multiple of the patch side 8 for vit, got 36."),
         ("vit", (10, 3, 72), "image_size must be a multiple of the patch side 16 for vit, got 72."),
         ("small-cnn", (10, 3, 4), "image_size must be an integer >= 8, got 4."),
         ("resnet18", (0, 3, 32), "num_classes must be an integer >= 1, got 0."),

@@ -1,8 +1,8 @@
 """Image classifiers, each made from the number of classes, the input channels and the image size; torch alone.
 
 The definitions are the ones in common use on CIFAR: a 3x3 stem that keeps the resolution for ResNets, one linear layer after
-VGG's convolutions, patches of 4 pixels for ViT. Above 64 pixels the ResNets take the ImageNet stem and ViT patches of 16, so that
-the same names serve both.
+VGG's convolutions, patches of 4 pixels for ViT. Above 64 pixels the ResNets take the ImageNet stem, and ViT's patches grow with the
+image, so that the same names serve both.
 """
 
 from collections.abc import Callable
@@ -205,7 +205,7 @@ def vit(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
     Args:
         num_classes: number of outputs, >= 1.
         in_channels: 1 for grey, 3 for colour images.
-        image_size: side in pixels, a multiple of the patch side, which is 4 up to 64 pixels and 16 above.
+        image_size: side in pixels, a multiple of the patch side, which is 4 up to 32 pixels, 8 up to 64 and 16 above.
 
     Returns:
         A module from images (N, in_channels, image_size, image_size) to logits (N, num_classes), all zero at first: the head starts so.
@@ -224,7 +224,7 @@ def vit(num_classes: int, in_channels: int, image_size: int) -> nn.Module:
         Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021. Deviations: no dropout; sizes as above.
     """
     _check(num_classes, in_channels, image_size, smallest=4)
-    patch = 4 if image_size <= SMALL_IMAGE else 16
+    patch = 4 if image_size <= 32 else 8 if image_size <= SMALL_IMAGE else 16
     if image_size % patch:
         raise ValueError(f"image_size must be a multiple of the patch side {patch} for vit, got {image_size}.")
     return _ViT(num_classes, in_channels, image_size, patch, width=384, depth=8, heads=8)

@@ -78,6 +78,32 @@ TASKS: dict[str, TaskEntry] = {
     "digits": TaskEntry(
         "1,797 handwritten digits, grey 8x8, 10 classes (inside scikit-learn)", ("small-cnn",), 1078, f"{_IMAGES}:digits", shape=(1, 8, 8)
     ),
+    "fashion-mnist": TaskEntry(
+        "60,000 grey 28x28 pictures of clothes, 10 classes",
+        IMAGE_MODELS,
+        54_000,
+        f"{_IMAGES}:fashion_mnist",
+        shape=(1, 28, 28),
+        num_classes=10,
+    ),
+    "cifar10": TaskEntry(
+        "50,000 colour 32x32 photographs, 10 classes", IMAGE_MODELS, 45_000, f"{_IMAGES}:cifar10", shape=(3, 32, 32), num_classes=10
+    ),
+    "cifar100": TaskEntry(
+        "50,000 colour 32x32 photographs, 100 classes", IMAGE_MODELS, 45_000, f"{_IMAGES}:cifar100", shape=(3, 32, 32), num_classes=100
+    ),
+    "tiny-imagenet": TaskEntry(
+        "100,000 colour 64x64 photographs, 200 classes",
+        IMAGE_MODELS,
+        90_000,
+        f"{_IMAGES}:tiny_imagenet",
+        shape=(3, 64, 64),
+        num_classes=200,
+    ),
+    "imagenet": TaskEntry(
+        "ImageNet-1K at 224x224, 1,000 classes", IMAGE_MODELS, 1_255_544, f"{_IMAGES}:imagenet", shape=(3, 224, 224), num_classes=1000
+    ),
+    "image-folder": TaskEntry("a folder of yours with train/CLASS and test/CLASS", IMAGE_MODELS, None, f"{_IMAGES}:image_folder"),
 }
 
 

@@ -1,0 +1,52 @@
+"""The studies in benchmarks/specs are whole: they can be planned without data, and say what they are."""
+
+from pathlib import Path
+
+import pytest
+
+from dualadam.bench.spec import load_spec
+from dualadam.bench.study import make_plan
+
+SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*_*.toml"))
+PUBLISHED = [path for path in SPECS if path.stem.endswith("_as-published")]
+FAIR = [path for path in SPECS if path.stem.endswith("_fair")]
+
+
+def test_each_data_set_of_the_paper_has_a_study_as_published_and_a_fair_one():
+    for kind in (PUBLISHED, FAIR):
+        assert {load_spec(path).task for path in kind} == {"fashion-mnist", "cifar10", "cifar100", "tiny-imagenet", "imagenet"}
+        models = {load_spec(path).model for path in kind if path.name.startswith("cifar10_")}
+        assert models == {"resnet18", "resnet50", "vgg16-bn", "vit"}
+
+
+@pytest.mark.parametrize("path", PUBLISHED + FAIR, ids=lambda path: path.stem)
+def test_a_study_is_planned_without_data_or_warning_and_its_file_name_says_what_it_is(path):
+    spec = load_spec(path)
+    task, model, kind = path.stem.split("_")
+    assert (spec.task, spec.model, spec.name) == (task, model, f"{task}-{model}-{kind}")
+    assert spec.warnings() == []
+    assert make_plan(spec).num_runs > 0
+    assert (spec.primary.arm, spec.primary.against) == ("DualAdam", "Adam + warm-up")
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_a_study_as_published_has_the_released_numbers_and_says_that_decay_is_unequal(path):
+    spec = load_spec(path)
+    assert (spec.epochs, spec.batch_size, spec.schedule, spec.final_fraction, spec.points) == (200, 128, "cosine", 0.001, 0)
+    assert {arm.args["lr"] for block in spec.block for arm in block.arm} == {1e-2}
+    assert {arm.args["switch_rate"] for block in spec.block for arm in block.arm if "switch_rate" in arm.args} == {8e-5}
+    decay = {arm.name: block.weight_decay for block in spec.block for arm in block.arm}
+    assert decay == {"Adam": 0.0, "Adam + warm-up": 0.0, "NAdam": 0.0, "DualAdam": 0.0, "AdamW": 0.01, "RAdam": 0.01}
+    assert "The weight decay is unequal" in path.read_text()
+
+
+@pytest.mark.parametrize("path", FAIR, ids=lambda path: path.stem)
+def test_a_fair_study_tunes_every_arm_and_gives_dualadam_and_its_control_the_same_ranges(path):
+    spec = load_spec(path)
+    for block in spec.block:
+        ranges = {arm.name: arm.tune for arm in block.arm}
+        assert all("lr" in tuned for tuned in ranges.values())
+        control = "Adam + warm-up" if block.weight_decay == 0 else "AdamW + warm-up"
+        assert ranges["DualAdam"] == ranges[control]
+        low, _ = ranges["DualAdam"]["switch_rate"]
+        assert spec.total_steps * low >= 1.99  # the slowest hand-over takes half of the run; two digits in the file
