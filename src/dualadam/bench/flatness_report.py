@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -76,6 +76,8 @@ def flatness(
 ) -> None:
     """Measure a checkpoint, print the table, and write the figure and the numbers beside it."""
     console = Console()
+    if not console.is_terminal:  # no terminal to fold lines for
+        console.width = max(120, console.width)
     task_name, model_name, weights = load_checkpoint(checkpoint, task, model)
     subset = examples if examples and examples < (TASKS[task_name].num_train or math.inf) else None
     loaded = get_task(task_name, data=data, subset=subset, device=device)
@@ -83,17 +85,15 @@ def flatness(
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:  # its sentence lists every key
-        raise ValueError(
-            f"{checkpoint} does not fit the model {model_name!r} of {task_name!r}: {str(error).splitlines()[1].strip()}"
-        ) from error
+        reason = str(error).splitlines()[1].strip()
+        raise ValueError(f"{checkpoint} must fit the model {model_name!r} of {task_name!r}, got: {reason}") from error
     batch_size = min(batch_size, loaded.num_train)
     batches = list(loaded.batches(batch_size, torch.Generator().manual_seed(settings.seed), augment=False))
     dtype = torch.float64 if float64 else None
     with _bar(console) as bar:
         result = measure(network, loaded.loss, batches, settings, dtype=dtype, num_examples=lambda _: batch_size, bar=bar)
-    console.print(
-        as_table(result, settings, f"{checkpoint.name}: {model_name} on {result.num_examples:,} training examples of {task_name}")
-    )
+    title = f"{checkpoint.name}: {model_name} on {result.num_examples:,} training examples of {task_name}"
+    console.print(as_table(result, settings, title))
     figure = (out or checkpoint).with_suffix(".flatness.png" if out is None else out.suffix or ".png")
     figure.parent.mkdir(parents=True, exist_ok=True)
     figure.write_bytes(draw(result).png())
@@ -117,9 +117,8 @@ def load_checkpoint(path: Path, task: str | None, model: str | None) -> tuple[st
         raise ValueError(f"{path} must hold a state_dict, or a dict with the key 'state_dict', got {type(content).__name__}.")
     weights = content.get("state_dict", content)
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(
-            f"{path} must hold a state_dict, or a dict with the key 'state_dict', got the keys {', '.join(map(str, content))}."
-        )
+        keys = ", ".join(map(str, content)) or "none"
+        raise ValueError(f"{path} must hold a state_dict, or a dict with the key 'state_dict', got the keys: {keys}.")
     names = {}
     for key, given in (("task", task), ("model", model)):
         saved = content.get(key) if weights is not content else None
@@ -209,16 +208,16 @@ def draw(result: Flatness) -> Plot:
         ax.set_xlabel("eigenvalue of the Hessian")
         ax.set_ylabel("density")
         ax.legend(fontsize=9, frameon=False)
-    return Plot(
-        "spectrum", f"Spectral density of the Hessian: all {result.num_params:,} eigenvalues, smoothed by {density.sigma:.2g}.", figure
-    )
+    caption = f"Spectral density of the Hessian: all {result.num_params:,} eigenvalues, smoothed by {density.sigma:.2g}."
+    return Plot("spectrum", caption, figure)
 
 
 class _Watched:
     """Batches that tell a progress bar about each pass over them."""
 
     def __init__(self, batches: Sequence[Any], bar: Progress | None) -> None:
-        self.batches, self.bar, self.stage = batches, bar, None
+        self.batches, self.bar = batches, bar
+        self.stage: TaskID | None = None
 
     def start(self, description: str, total: int | None) -> None:
         """Begin a stage of at most so many passes."""
@@ -244,9 +243,8 @@ def _bar(console: Console) -> Progress:
 
 def _plain(result: Flatness) -> dict[str, Any]:
     """Return the numbers without the eigenvectors, ready for JSON."""
-    content = asdict(replace(result, top=replace(result.top, vectors=np.empty(0))))
-    del content["top"]["vectors"]
-    return {
-        k: {n: v.tolist() if isinstance(v, np.ndarray) else v for n, v in x.items()} if isinstance(x, dict) else x
-        for k, x in content.items()
-    }
+
+    def with_lists(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in items if key != "vectors"}
+
+    return asdict(result, dict_factory=with_lists)
