@@ -152,7 +152,7 @@ def measure(
         >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
         >>> result = measure(torch.nn.Linear(3, 1), lambda model, batch: model(batch).square().mean() / 2, [x[:40], x[40:]])
         >>> exact = x.square().sum().item() / 64 + 1  # the trace of the second moment of (x, 1)
-        >>> result.num_params, result.num_examples, abs(result.top.values.sum() - exact) < 1e-4  # all four eigenvalues
+        >>> result.num_params, result.num_examples, bool(abs(result.top.values.sum() - exact) < 1e-4)  # all four eigenvalues
         (4, 64, True)
     """
     s = settings or Settings()
