@@ -157,11 +157,11 @@ def measure(
     """
     s = settings or Settings()
     watched = _Watched(batches, bar)
-    watched.start("Loss and gradient", 3)
+    watched.start("Loss and gradient", 4)
     loss = MeanLoss(model, loss_fn, watched, dtype=dtype, num_examples=num_examples)
     count = sum(map(loss.num_examples, batches))
     s = replace(s, k=min(s.k, loss.num_params))
-    gradient_norm = torch.linalg.vector_norm(loss.gradient()).item()
+    value, gradient_norm = loss.value(), torch.linalg.vector_norm(loss.gradient()).item()
     watched.start("Sharpness", 6)
     sharpness, adaptive = sam_sharpness(loss, s.rho), sam_sharpness(loss, s.adaptive_rho, adaptive=True)
     watched.start("Top eigenvalues", None)
@@ -171,7 +171,7 @@ def measure(
     watched.start("Spectral density", s.num_samples * s.num_steps)
     density = spectral_density(loss, num_steps=s.num_steps, num_samples=s.num_samples, generator=torch.Generator().manual_seed(s.seed + 2))
     watched.finish()
-    return Flatness(loss.value(), gradient_norm, top, estimate, density, sharpness, adaptive, loss.num_params, count)
+    return Flatness(value, gradient_norm, top, estimate, density, sharpness, adaptive, loss.num_params, count)
 
 
 def as_table(result: Flatness, settings: Settings, title: str) -> Table:
