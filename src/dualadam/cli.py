@@ -74,6 +74,31 @@ def list_() -> None:
     commands.list_everything()
 
 
+@app.command()
+def flatness(
+    checkpoint: Annotated[Path, typer.Argument(help="A file saved by torch.save: a state_dict, or {task, model, state_dict}.")],
+    task: Annotated[str | None, typer.Option("--task", help="What the model was trained on, if the file does not say it.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Which model it is, if the file does not say it.")] = None,
+    data: Data = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Training examples to measure on; 0: all.")] = 1000,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Changes memory and speed only.")] = 250,
+    k: Annotated[int, typer.Option("--k", min=1, help="How many of the largest eigenvalues.")] = 5,
+    rho: Annotated[float, typer.Option("--rho", help="Radius of SAM's sharpness.")] = 0.05,
+    adaptive_rho: Annotated[float, typer.Option("--adaptive-rho", help="Radius of the adaptive one.")] = 0.5,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random vectors.")] = 0,
+    float64: Annotated[bool, typer.Option("--float64", help="Measure in double precision.")] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
+    out: Annotated[Path | None, typer.Option("--out", help="The figure. [default: CHECKPOINT.flatness.png]")] = None,
+) -> None:
+    """Measure how flat the minimum is that a saved model lies in: eigenvalues, trace, spectral density, sharpness."""
+    from dualadam.bench import flatness_report as report
+
+    report.flatness(
+        checkpoint, task=task, model=model, data=data, device=device, examples=examples, batch_size=batch_size, float64=float64,
+        settings=report.Settings(k=k, rho=rho, adaptive_rho=adaptive_rho, seed=seed), out=out,
+    )  # fmt: skip
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line: a sentence and exit status 2 for bad input, 1 for failed runs, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv

@@ -1,0 +1,93 @@
+"""``dualadam flatness`` from the outside: a saved model in, a table, a figure and numbers out; bad input gets a sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+import torch
+
+from dualadam.bench.tasks import get_task
+from dualadam.cli import main
+from dualadam.flatness import MeanLoss, top_eigenvalues
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with checkpoints of an untrained model, good ones and bad ones."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    weights = get_task("digits").make_model("small-cnn").state_dict()
+    for name, content in {
+        "named": {"task": "digits", "model": "small-cnn", "state_dict": weights},
+        "bare": weights,
+        "half": {"model": "small-cnn", "state_dict": weights},
+        "future": {"task": "imagenet-9000", "model": "small-cnn", "state_dict": weights},
+        "other": {"task": "digits", "model": "small-cnn", "state_dict": {"layer.weight": torch.ones(3)}},
+        "numbers": {"accuracy": 0.9},
+        "list": [1, 2, 3],
+    }.items():
+        torch.save(content, folder / f"{name}.pt")
+    (folder / "garbage.pt").write_bytes(b"not a checkpoint")
+    torch.save(Trap(folder / "sprung"), folder / "trap.pt")
+    return folder
+
+
+class Trap:
+    """Makes a folder when it is unpickled: what a hostile checkpoint would do."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(["flatness", *map(str, arguments)])
+    return exit_.value.code
+
+
+def test_a_checkpoint_is_measured_drawn_and_kept_as_numbers(folder, tmp_path, capsys):
+    assert run(folder / "named.pt", "--examples", 48, "--batch-size", 24, "--k", 2, "--out", tmp_path / "new" / "a.png") == 0
+    printed = capsys.readouterr().out
+    assert "named.pt: small-cnn on 48 training examples of digits" in printed
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((tmp_path / "new" / "a.json").read_text())
+
+    task = get_task("digits", subset=48)
+    model = task.make_model("small-cnn")
+    model.load_state_dict(torch.load(folder / "bare.pt", weights_only=True))
+    everything = list(task.batches(48, torch.Generator(), augment=False))
+    expected = top_eigenvalues(MeanLoss(model, task.loss, everything), 2).values
+    assert numbers["top"]["values"] == pytest.approx(expected.tolist(), rel=1e-5)  # float32; the error is the residual (1e-4) squared
+    assert f"{expected[0]:.4g}" in printed
+    assert numbers["num_examples"] == 48
+    assert set(numbers) >= {"loss", "gradient_norm", "trace", "density", "sharpness", "adaptive_sharpness", "settings"}
+
+
+REFUSED = {
+    "no task": (["bare.pt"], "--task must be given: the checkpoint does not name its task."),
+    "no model": (["bare.pt", "--task", "digits"], "--model must be given: the checkpoint does not name its model."),
+    "no task beside the model": (["half.pt"], "--task must be given"),
+    "another task than the file's": (["named.pt", "--task", "mnist"], "--task must be 'digits', as the checkpoint says, got 'mnist'."),
+    "an unknown task": (["future.pt"], "got 'imagenet-9000'."),
+    "an unknown model": (["bare.pt", "--task", "digits", "--model", "cnn"], "--model must be one of small-cnn for digits, got 'cnn'."),
+    "weights of another model": (["other.pt"], "must fit the model 'small-cnn' of 'digits', got: Missing key(s)"),
+    "no weights": (["numbers.pt"], "with the key 'state_dict', got the keys: accuracy."),
+    "a list": (["list.pt"], "with the key 'state_dict', got list."),
+    "no checkpoint at all": (["garbage.pt"], "must hold tensors and plain values saved by torch.save, and nothing else"),
+    "code in the file": (["trap.pt"], "must hold tensors and plain values saved by torch.save, and nothing else"),
+    "no file": (["absent.pt"], "No such file"),
+    "a radius of 0": (["named.pt", "--rho", "0"], "rho must be above 0"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_bad_input_ends_with_a_sentence_and_status_2(folder, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(folder)
+    assert run(*arguments) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (folder / "sprung").exists()
