@@ -223,13 +223,13 @@ def hand_over(summary: Summary) -> Plot | None:
 
 def flatness(summary: Summary) -> Plot | None:
     """Score against flatness, a point a judged run."""
-    rows = [r for r in summary.arms if r.flatness]
+    rows = [r for r in summary.arms if "top_eigenvalue" in r.flatness]
     if not rows:
         return None
     figure, ax = _axes(3.6)
     colour = colours(summary)
     for row in rows:
-        measured = [r for r in row.judged if r.get("flatness")]
+        measured = [r for r in row.judged if r.get("flatness") and r["flatness"]["top_eigenvalue"] is not None]
         eigenvalues, scores = [r["flatness"]["top_eigenvalue"] for r in measured], [r["test"]["score"] for r in measured]
         ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], label=_label(row, summary))
     ax.set_xscale("symlog" if any(r.flatness["top_eigenvalue"].low <= 0 for r in rows) else "log")

@@ -159,10 +159,9 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
 
 
 def _flatness(judged: list[Record]) -> dict[str, stats.Interval]:
-    measured = [f for r in judged if (f := r.get("flatness")) and None not in f.values()]
-    if len(measured) < 2:
-        return {}
-    return {name: stats.mean_interval([m[name] for m in measured]) for name in measured[0]}
+    measured = [r["flatness"] for r in judged if r.get("flatness")]
+    values = {name: [m[name] for m in measured if m[name] is not None] for name in (measured[0] if measured else ())}
+    return {name: stats.mean_interval(v) for name, v in values.items() if len(v) > 1}
 
 
 def _examples(first: ArmSummary, against: ArmSummary) -> stats.Interval | None:

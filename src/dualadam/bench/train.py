@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -10,7 +11,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -187,24 +188,28 @@ def _judge(record: dict[str, Any], training: Training) -> None:
 
 
 def measure_flatness(training: Training) -> dict[str, float | None]:
-    """Return the largest eigenvalue of the Hessian and both SAM sharpnesses, over the same training examples in every run of a task."""
+    """Return the largest eigenvalue of the Hessian and both SAM sharpnesses, over the same training examples in every run of a task.
+
+    None stands for a measure that does not exist here: an iteration that did not converge, a gradient of exactly 0, an infinite loss.
+    """
     from dualadam.flatness import MeanLoss, sam_sharpness, top_eigenvalues  # needs scipy, which a machine that only trains may lack
 
     task = training.task
     batch_size = min(256, task.num_train)
-    batches = list(
-        itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), max(1, FLATNESS_EXAMPLES // batch_size))
-    )
+    num_batches = max(1, FLATNESS_EXAMPLES // batch_size)
+    batches = list(itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), num_batches))
+    measures: dict[str, Callable[[MeanLoss], float]] = {
+        "top_eigenvalue": lambda loss: float(top_eigenvalues(loss, 1, tol=1e-2, generator=torch.Generator().manual_seed(0)).values[0]),
+        "sam_sharpness": lambda loss: sam_sharpness(loss, 0.05),
+        "adaptive_sharpness": lambda loss: sam_sharpness(loss, 0.5, adaptive=True),
+    }
+    found: dict[str, float | None] = dict.fromkeys(measures)
     switch_mode(training.optimizer, "eval")
-    loss = MeanLoss(training.model, task.loss, batches)
-    try:
-        return {
-            "top_eigenvalue": float(top_eigenvalues(loss, 1, tol=1e-2, generator=torch.Generator().manual_seed(0)).values[0]),
-            "sam_sharpness": sam_sharpness(loss, 0.05),
-            "adaptive_sharpness": sam_sharpness(loss, 0.5, adaptive=True),
-        }
-    finally:
-        switch_mode(training.optimizer, "train")
+    for name, measure in measures.items():
+        with contextlib.suppress(RuntimeError, ValueError):  # told by the None that stays
+            found[name] = measure(MeanLoss(training.model, task.loss, batches))
+    switch_mode(training.optimizer, "train")
+    return found
 
 
 def time_step(run: Run, *, device: str = "cpu") -> float:
