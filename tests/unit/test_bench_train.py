@@ -40,7 +40,7 @@ def test_arms_of_a_seed_start_from_the_same_weights_and_see_the_same_batches():
     seen = []
     for optimizer, settings in ARMS:
         training = Training(run_of(optimizer=optimizer, settings=settings), task)
-        weights = torch.nn.utils.parameters_to_vector(training.model.parameters()).detach().clone()
+        weights = torch.nn.utils.parameters_to_vector(p.contiguous() for p in training.model.parameters()).detach().clone()
         batches = []
         for step, (images, labels) in zip(range(1, 150), training.batches(), strict=False):  # into the second epoch
             batches.append((images.sum().item(), labels.tolist()))

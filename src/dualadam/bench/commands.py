@@ -57,7 +57,8 @@ def compare(
     summary = write_report(folder)
     _print_summary(summary, console)
     console.print(
-        f"\n{time.monotonic() - started:.0f} s. Report: {folder / 'report.html'} (and report.md, summary.json, runs.jsonl)", markup=False
+        f"\nReport: {folder / 'report.html'} (and report.md, summary.json, runs.jsonl), after {time.monotonic() - started:.0f} s",
+        markup=False,
     )
 
 
