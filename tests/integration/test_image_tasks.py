@@ -84,6 +84,7 @@ def test_the_same_images_in_the_same_order_for_every_arm_of_a_seed(tmp_path, mon
         "phase": "tune",
         "block": "b",
         "trial": 0,
+        "metric": "accuracy",
         "task": name,
         "model": "small-cnn",
         "weight_decay": 0.0,
@@ -140,7 +141,7 @@ def test_evaluation_scores_each_image_of_the_split_once(tmp_path):
     with torch.no_grad():
         logits = model(images)
     assert scores.correct.tolist() == (logits.argmax(1) == labels).tolist()
-    assert scores.score == 100 * scores.correct.mean()
+    assert scores.metrics["accuracy"] == 100 * scores.correct.mean()
     assert scores.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)  # batches of 512, float32
 
 
