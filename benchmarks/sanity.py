@@ -34,15 +34,7 @@ COMMON: dict[str, Any] = {
 RUNS: dict[str, dict[str, Any]] = {
     "cifar10": {"task": "cifar10", "model": "small-cnn", "epochs": 12, "settings": {"lr": 3e-3}, "augment": True},
     "fashion-mnist": {"task": "fashion-mnist", "model": "small-cnn", "epochs": 5, "settings": {"lr": 3e-3}},
-    "resnet18": {
-        "task": "cifar10",
-        "model": "resnet18",
-        "epochs": None,
-        "steps": 40,
-        "settings": {"lr": 1e-3},
-        "augment": True,
-        "phase": "tune",
-    },
+    "resnet18": {"task": "cifar10", "model": "resnet18", "epochs": 1, "settings": {"lr": 1e-3}, "augment": True},
 }
 
 
