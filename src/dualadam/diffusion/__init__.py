@@ -11,8 +11,9 @@ from dualadam.diffusion.escape import (
 )
 from dualadam.diffusion.landscapes import AsymmetricWells, DoubleWell, Landscape, SpectrumWell, StyblinskiTang
 from dualadam.diffusion.noise import ConstantNoise, HessianNoise, MeasuredNoise, Noise, PathNoise
-from dualadam.diffusion.quadrature import mean_first_passage_time
+from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
 from dualadam.diffusion.rules import ADAM, INVADAM, SGD, Rule, mixture
+from dualadam.diffusion.simulate import FirstPassages, simulate
 
 __all__ = [
     "ADAM",
@@ -23,6 +24,7 @@ __all__ = [
     "DoubleWell",
     "EscapeTime",
     "EscapeWarning",
+    "FirstPassages",
     "HessianNoise",
     "Landscape",
     "MeasuredNoise",
@@ -35,7 +37,9 @@ __all__ = [
     "escape_time",
     "escape_time_on",
     "largest_stable_lr",
+    "log_barrier",
     "mean_first_passage_time",
     "mixture",
     "quasi_equilibrium_threshold",
+    "simulate",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+from scipy.integrate import quad
 from scipy.special import logsumexp
 
 from dualadam.diffusion.escape import effective_temperature
@@ -50,7 +51,7 @@ def mean_first_passage_time(landscape: Landscape, noise: Noise, rule: Rule, lr: 
         raise ValueError(f"num_cells must be at least 100, got {num_cells}.")
     require_positive(lr=lr)
     start, target = float(landscape.minimum[0]), float(landscape.target[0])
-    p_start = float(rule.preconditioner(noise.variance(landscape.minimum))) if frozen else None
+    p_start = float(rule.preconditioner(_variance_at(noise, landscape.minimum))) if frozen else None
 
     def drift_and_diffusion(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         c = np.broadcast_to(noise.variance(x[:, None]), (len(x), 1))[:, 0]
@@ -61,18 +62,43 @@ def mean_first_passage_time(landscape: Landscape, noise: Noise, rule: Rule, lr: 
     singular = noise.singular_points(min(lower, target), max(lower, target))
     ends = sorted({lower, start, target, *singular}, reverse=target < start)
     coarse, fine = (_log_first_passage_time(drift_and_diffusion, ends, ends.index(start), n) for n in (num_cells // 2, num_cells))
-    if abs(fine - coarse) < 1e-3:
+    if abs(fine - coarse) < max(1e-3, 1e-4 * abs(fine)):
         return fine
-    if any(float(noise.variance(np.array([x]))[0]) < 1e-9 for x in singular):
+    if any(_variance_at(noise, np.array([x])) < 1e-9 for x in singular):
         return math.inf
     raise RuntimeError(f"The quadrature has not converged (ln tau {coarse:.6g}, then {fine:.6g}); give more num_cells than {num_cells}.")
+
+
+def log_barrier(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
+    r"""Return the exponent of the one-dimensional equation with its noise along the whole path, :math:`\Phi_b - \Phi_a = \int_a^b 2 L' / (\eta p c) dx`.
+
+    The closed form replaces it by the mean of two temperatures with a weight s; this is the value that determines s.
+
+    Example:
+        >>> from dualadam.diffusion import SGD, DoubleWell, PathNoise
+        >>> well = DoubleWell()
+        >>> phi = log_barrier(well, PathNoise(well, at_minimum=1.0, at_saddle=0.5), SGD, 0.04)  # between 5 at a and 10 at b: s = 0.61
+        >>> round((10 - phi) / (10 - 5), 2)
+        0.61
+    """
+    require_positive(lr=lr)
+
+    def slope(x: float) -> float:
+        point = np.array([x])
+        c = _variance_at(noise, point)
+        return 2 * float(landscape.gradient(point)[0]) / (lr * float(rule.preconditioner(c)) * c)
+
+    return float(quad(slope, float(landscape.minimum[0]), float(landscape.saddle[0]), epsabs=1e-10)[0])
+
+
+def _variance_at(noise: Noise, point: np.ndarray) -> float:
+    return float(np.asarray(noise.variance(point)).reshape(-1)[0])
 
 
 def _far_side(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
     """Return a point behind the minimum where the loss has risen by 60 temperatures."""
     a = landscape.minimum
-    variance = float(np.asarray(noise.variance(a)).reshape(-1)[0])
-    needed = 60 * effective_temperature(rule, lr, variance)
+    needed = 60 * effective_temperature(rule, lr, _variance_at(noise, a))
     for distance in np.geomspace(0.01, 1e3, 200):
         x = a - distance * (landscape.target - a)
         if landscape.loss(x) - landscape.loss(a) > needed:
