@@ -1,6 +1,7 @@
 r"""Escape times: Kramers' closed form for a diagonally preconditioned optimizer.
 
-The equation, with one update as the unit of time: d theta = -lr p(c) L' dt + lr p(c) sqrt(c) dW (Ito), c the variance of the gradient noise.
+The equation, with one update as the unit of time, c the variance of the gradient noise (Ito):
+d theta = -lr p(c) L' dt + lr p(c) sqrt(c) dW.
 The derivation, its assumptions and where they break: docs/theory.md.
 """
 
@@ -135,7 +136,9 @@ def escape_time(
         arXiv:2006.15815 (momentum, Adam). Deviations: the factor D_b / D_a, see above; InvAdam and the mixture are ours.
     """
     require_positive(lr=lr, barrier=barrier)
-    h_a, h_b, c_a, c_b = (np.atleast_1d(np.asarray(x, float)) for x in (hessian_at_minimum, hessian_at_saddle, noise_at_minimum, noise_at_saddle))
+    h_a, h_b, c_a, c_b = (
+        np.atleast_1d(np.asarray(x, float)) for x in (hessian_at_minimum, hessian_at_saddle, noise_at_minimum, noise_at_saddle)
+    )
     h_a, h_b, c_a, c_b = np.broadcast_arrays(h_a, h_b, c_a, c_b)
     if not (h_a > 0).all():
         raise ValueError(f"hessian_at_minimum must be positive, got {hessian_at_minimum}.")
@@ -168,7 +171,9 @@ def escape_time(
         broken.append(f"Small steps: lr p H is {step:.3g}, {state}.")
     if c_a[0] != c_b[0]:
         if rule.mixing_weight is not None and down / (1 - betas[1]) > 1:
-            broken.append("A preconditioner that follows the noise: beta2 remembers longer than a crossing takes, so p stays as at the minimum.")
+            broken.append(
+                "A preconditioner that follows the noise: beta2 remembers longer than a crossing takes, so p stays as at the minimum."
+            )
         if betas[0] > 0:
             broken.append("Overdamped motion: momentum and a noise that varies along the path together shorten the escape.")
     for sentence in broken:

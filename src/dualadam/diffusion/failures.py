@@ -50,7 +50,9 @@ def _prefactor(results: Results) -> list[Row]:
         if abs(paper - exact) > 0.1:
             rows.append(_row(f"papers' ln prefactor, {rule.name}, noise at b half of a's", paper, exact, None, True, note))
         else:
-            rows.append(Row(TABLE, f"papers' ln prefactor, {rule.name}, noise at b half of a's", paper, exact, None, None, None, "held", note))
+            rows.append(
+                Row(TABLE, f"papers' ln prefactor, {rule.name}, noise at b half of a's", paper, exact, None, None, None, "held", note)
+            )
     r = results["prefactor/SGD"]
     note = f"papers' formula {r['paper'] - r['simulated']:+.2f} from simulation, Ito quadrature {r['exact'] - r['simulated']:+.2f}"
     fails = abs(r["paper"] - r["simulated"]) > 10 * r["error"] and abs(r["exact"] - r["simulated"]) < TOLERANCE * r["exponent"]
@@ -64,7 +66,9 @@ def _memory_and_momentum(results: Results) -> list[Row]:
         r = results[f"memory/{name}"]
         following, frozen = r["exact"] - r["simulated"], r["exact_frozen"] - r["simulated"]
         note = f"exact with p following the noise {following:+.2f} from simulation, with p as at the minimum {frozen:+.2f}"
-        rows.append(_row(f"beta2 = .999 outlasts a crossing, {name}: ln tau", r["theory"], r["exact"], r, abs(following) > 3 * abs(frozen), note))
+        rows.append(
+            _row(f"beta2 = .999 outlasts a crossing, {name}: ln tau", r["theory"], r["exact"], r, abs(following) > 3 * abs(frozen), note)
+        )
     r = results["momentum/SGD"]
     closed, exact = r["theory"] - r["simulated"], with_momentum(r) - r["simulated"]
     note = f"simulation {-closed:+.2f} from the closed form, {-exact:+.2f} from overdamped quadrature times Kramers' momentum factor"
@@ -90,7 +94,9 @@ def _literal_noise(results: Results) -> list[Row]:
             else:
                 note = "no walker of the equation gets through" if infinite else "the singularity is integrable: finite"
                 fails = infinite
-            rows.append(Row(TABLE, label, r["theory"], r["exact"], r["simulated"], None, None, "fails" if fails else "held", f"{note}; {seen}"))
+            rows.append(
+                Row(TABLE, label, r["theory"], r["exact"], r["simulated"], None, None, "fails" if fails else "held", f"{note}; {seen}")
+            )
     return rows
 
 
@@ -117,9 +123,21 @@ def _noise_law(results: Results) -> list[Row]:
     for rule in RULES:
         exact, seen, error = slope(series(results, f"gamma/{rule.name}"))
         claimed = -rule.local_exponent(1.0)
-        note = f"C = H/B is an input; with C ~ H^gamma the slope is gamma times as steep (gamma = 2: {2 * claimed:g}; measured networks: 1 to 2)"
+        note = f"C = H/B is an input; with C ~ H^gamma the slope is gamma times as steep ({2 * claimed:g} here; networks: gamma 1 to 2)"
         fails = abs(seen - claimed) > 5 * error
-        rows.append(Row(TABLE, f"C ~ H^2 instead of H, {rule.name} against H: slope", claimed, exact, seen, seen - Z95 * error, seen + Z95 * error, "fails" if fails else "failure not seen", note))
+        rows.append(
+            Row(
+                TABLE,
+                f"C ~ H^2 instead of H, {rule.name} against H: slope",
+                claimed,
+                exact,
+                seen,
+                seen - Z95 * error,
+                seen + Z95 * error,
+                "fails" if fails else "failure not seen",
+                note,
+            )
+        )
     return rows
 
 
@@ -133,8 +151,24 @@ def _correlation(results: Results) -> list[Row]:
         right = rule.local_exponent(1.0)
         r = {power: float(np.corrcoef(x**-power, log_times)[0, 1]) for power in (0.5, 1.0, 1.5)}
         worst = min(value for power, value in r.items() if power != right)
-        note = "r with H^-1/2, H^-1, H^-3/2: " + ", ".join(f"{value:.4f}" for value in r.values()) + "; a wrong power is no evidence: report slopes"
-        rows.append(Row(TABLE, f"Pearson r as evidence, {rule.name}: smallest r of a wrong power", None, None, worst, None, None, "fails" if worst > 0.95 else "failure not seen", note))
+        note = (
+            "r with H^-1/2, H^-1, H^-3/2: "
+            + ", ".join(f"{value:.4f}" for value in r.values())
+            + "; a wrong power is no evidence: report slopes"
+        )
+        rows.append(
+            Row(
+                TABLE,
+                f"Pearson r as evidence, {rule.name}: smallest r of a wrong power",
+                None,
+                None,
+                worst,
+                None,
+                None,
+                "fails" if worst > 0.95 else "failure not seen",
+                note,
+            )
+        )
     return rows
 
 

@@ -44,7 +44,9 @@ def _slopes(results: Results, rows: list[Row]) -> Figure:
             fitted = next(r for r in rows if r.label == f"{rule.name} against {name}")
             axes.plot(x, theory, ":", color=colour, lw=1)
             axes.plot(x, exact, "-", color=colour, lw=1.2)
-            axes.errorbar(x, seen, Z95 * error, fmt="o", ms=4, color=colour, label=f"{rule.name}: slope {fitted.simulated:.2f} ({fitted.theory:g})")
+            axes.errorbar(
+                x, seen, Z95 * error, fmt="o", ms=4, color=colour, label=f"{rule.name}: slope {fitted.simulated:.2f} ({fitted.theory:g})"
+            )
         axes.set(xscale="log", yscale="log")
         axes.set_xticks(ticks := [0.5, 1, 2] if key != "lr" else [0.03, 0.04, 0.06], [f"{t:g}" for t in ticks])
         axes.set_yticks([3, 4, 5, 6, 8], ["3", "4", "5", "6", "8"])
@@ -61,13 +63,19 @@ def _mixture(results: Results, rows: list[Row]) -> Figure:
     mine = {row.label: row for row in rows if row.table == "mixture"}
     at = range(len(MIXING_WEIGHTS))
     shown = [mine[f"alpha = {a:g}"] for a in MIXING_WEIGHTS]
-    axes.plot(at, [r.theory for r in shown], ":", color="#4d4d4d", marker="_", ms=14, label="local exponent at v = 0.02")
-    axes.plot(at, [r.exact for r in shown], "-", color="#0072b2", lw=1.2, marker="_", ms=14, label="exact quadrature")
-    widths = [[r.simulated - r.low for r in shown], [r.high - r.simulated for r in shown]]  # type: ignore[operator]
-    axes.errorbar(at, [r.simulated for r in shown], widths, fmt="o", color="#d55e00", ms=5, label="DualAdam held at alpha")
+    theory, exact, seen, low, high = np.array([(r.theory, r.exact, r.simulated, r.low, r.high) for r in shown], float).T
+    axes.plot(at, theory, ":", color="#4d4d4d", marker="_", ms=14, label="local exponent at v = 0.02")
+    axes.plot(at, exact, "-", color="#0072b2", lw=1.2, marker="_", ms=14, label="exact quadrature")
+    axes.errorbar(at, seen, [seen - low, high - seen], fmt="o", color="#d55e00", ms=5, label="DualAdam held at alpha")
     axes.set_xticks(at, [f"{a:g}" for a in MIXING_WEIGHTS])
     axes.legend(fontsize=8)
-    _labelled(figure, axes, "mixing weight alpha", "slope of the exponent against H", "From Adam (-1/2) to InvAdam (-3/2): it crosses over at v = (1 - alpha) / alpha")
+    _labelled(
+        figure,
+        axes,
+        "mixing weight alpha",
+        "slope of the exponent against H",
+        "From Adam (-1/2) to InvAdam (-3/2): it crosses over at v = (1 - alpha) / alpha",
+    )
     return figure
 
 
@@ -93,7 +101,9 @@ def _failures(results: Results, rows: list[Row]) -> Figure:
     for rule in RULES:
         points = [p for p in (results[f"step/{rule.name}/{s:g}"] for s in STEPS) if p["simulated"] is not None]
         _, exact, seen, error = np.array([exponents(p) for p in points]).T
-        left.errorbar([p["x"] for p in points], seen / exact, Z95 * error / exact, fmt="o-", ms=4, color=COLOURS[rule.name], label=rule.name)
+        left.errorbar(
+            [p["x"] for p in points], seen / exact, Z95 * error / exact, fmt="o-", ms=4, color=COLOURS[rule.name], label=rule.name
+        )
     left.axhspan(1 - TOLERANCE, 1 + TOLERANCE, color="#4d4d4d", alpha=0.12, lw=0)
     left.set_xscale("log")
     left.set_xticks(STEPS, [f"{s:g}" for s in STEPS])
@@ -101,7 +111,7 @@ def _failures(results: Results, rows: list[Row]) -> Figure:
     left.legend(fontsize=8)
     _labelled(figure, left, "step size lr p H", "simulated / exact exponent", "Large steps: the exponent leaves the theory (band: 4 %)")
     bars = [("Adam", "memory/Adam"), ("InvAdam", "memory/InvAdam")]
-    for i, (name, key) in enumerate(bars):
+    for i, (_, key) in enumerate(bars):
         r = results[key]
         for value, marker, colour, label in (
             (r["exact"], "_", "#4d4d4d", "p follows the noise (theory)"),

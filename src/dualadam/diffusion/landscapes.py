@@ -126,7 +126,8 @@ class Landscape(ABC):
 class DoubleWell(Landscape):
     r"""Quartic double well of a given curvature and height.
 
-    .. math:: L(x) = \Delta \left( \frac{k x^2}{8 \Delta} - 1 \right)^2, \qquad L''(\pm x_0) = k, \quad L''(0) = -k/2, \quad x_0^2 = 8 \Delta / k
+    .. math::
+        L(x) = \Delta \left( \frac{k x^2}{8 \Delta} - 1 \right)^2, \qquad L''(\pm x_0) = k, \quad L''(0) = -k/2, \quad x_0^2 = 8 \Delta / k
 
     Args:
         k: curvature at both minima, > 0.
@@ -259,9 +260,8 @@ class SpectrumWell(Landscape):
     def _parts(self, x: Points) -> tuple[Points, Points, Points, Points]:
         """Return x_0, x_i, lambda_i (alike in kind to x) and u^2, with x_0 and u^2 of shape (..., 1)."""
         first, rest = x[..., :1], x[..., 1:]
-        stiffness = np.array(self.spectrum[1:])
-        if isinstance(x, Tensor):
-            stiffness = torch.as_tensor(stiffness, dtype=x.dtype, device=x.device)
+        rates = self.spectrum[1:]
+        stiffness = torch.tensor(rates, dtype=x.dtype, device=x.device) if isinstance(x, Tensor) else np.array(rates)
         return first, rest, stiffness, first**2 / float(self._well.target[0]) ** 2
 
     def _loss(self, x: Points) -> Points:
@@ -287,7 +287,8 @@ class SpectrumWell(Landscape):
 class AsymmetricWells(Landscape):
     r"""A sharp and a flat well of equal depth joined by one saddle, in one dimension; twice continuously differentiable.
 
-    .. math:: L(x) = \Delta (u(x)^2 - 1)^2, \qquad u(0) = 0, \quad L'' = 8 \Delta u'^2 \text{ at the minima}, \quad L''(0) = -4 \Delta u'(0)^2
+    .. math::
+        L(x) = \Delta (u(x)^2 - 1)^2, \qquad u(0) = 0, \quad L'' = 8 \Delta u'^2 \text{ at the minima}, \quad L''(0) = -4 \Delta u'(0)^2
 
     where u' passes from sqrt(H_a / 8 Delta) on the left to sqrt(H_b / 8 Delta) on the right by a cubic, within a half of a well's width.
 

@@ -35,12 +35,14 @@ def measure(point: Point, num_walkers: int, num_steps: int) -> dict[str, Any]:
                 if name == "theory":
                     closed |= {"exponent": value.exponent, "broken": list(value.broken)}
     for name, frozen in (("exact", False), ("exact_frozen", True)):
-        exact = mean_first_passage_time(point.landscape, point.noise, point.rule, point.lr, frozen=frozen) if point.landscape.dim == 1 else None
+        exact = (
+            mean_first_passage_time(point.landscape, point.noise, point.rule, point.lr, frozen=frozen) if point.landscape.dim == 1 else None
+        )
         closed[name] = exact if exact is None or math.isfinite(exact) else "inf"
-    settings = {"num_walkers": num_walkers, "num_steps": num_steps, "seed": point.seed}
     seen, diverged = None, None
+    size: dict[str, Any] = {"num_walkers": num_walkers, "num_steps": num_steps, "seed": point.seed}
     try:
-        seen = simulate(point.landscape, point.noise, point.rule, point.lr, betas=point.betas, **settings)
+        seen = simulate(point.landscape, point.noise, point.rule, point.lr, betas=point.betas, **size)
     except RuntimeError as error:  # walkers that diverge are a result, not a missing row
         diverged = str(error)
     return {
@@ -53,7 +55,7 @@ def measure(point: Point, num_walkers: int, num_steps: int) -> dict[str, Any]:
         "error": seen.log_time_error if seen and seen.num_escapes else None,
         "num_escapes": seen.num_escapes if seen else None,
         "diverged": diverged,
-        **settings,
+        **size,
         "seconds": round(time.perf_counter() - started, 2),
     }
 
@@ -75,7 +77,9 @@ def measure_all(effort: Effort, path: Path, num_workers: int | None = None) -> d
     for line in path.read_text().splitlines() if path.exists() else ():
         result = json.loads(line)
         if sizes.get(result["key"]) != (result["num_walkers"], result["num_steps"]):
-            raise ValueError(f"{path} must belong to this plan, but it holds {result['key']} at another size; choose another --out or delete it.")
+            raise ValueError(
+                f"{path} must belong to this plan, but it holds {result['key']} at another size; choose another --out or delete it."
+            )
         done[result["key"]] = result
     left = sorted((p for p in points if p.key not in done), key=lambda p: -math.prod(sizes[p.key]))
     columns = (TextColumn("escape times"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))

@@ -139,7 +139,9 @@ class HessianNoise(Noise):
         """Return the inflection points."""
         x = np.linspace(lower, upper, 10_001)
         h = self.landscape.curvature(x[:, None])[:, 0]
-        return [brentq(lambda y: float(self.landscape.curvature(np.array([y]))[0]), x[i], x[i + 1]) for i in np.flatnonzero(h[1:] * h[:-1] < 0)]
+        return [
+            brentq(lambda y: float(self.landscape.curvature(np.array([y]))[0]), x[i], x[i + 1]) for i in np.flatnonzero(h[1:] * h[:-1] < 0)
+        ]
 
     def draw_(self, z: Tensor, x: Tensor, generator: torch.Generator) -> None:
         """Fill z with the noise."""

@@ -64,7 +64,7 @@ class Effort:
 
     num_points: int = 5
     largest: float = 7.4
-    num_escapes: int = 2500
+    num_escapes: int = 1500
     shortest: int = 20_000  # a walker's first relaxation takes about 150 steps, which then weighs under a per cent
 
 
@@ -88,7 +88,9 @@ def _slopes(exponents: np.ndarray) -> list[Point]:
             points += [
                 Point(f"slope/{rule.name}/H/{i}", k, DoubleWell(k, HEIGHT), ConstantNoise(k), rule, LR),
                 Point(f"slope/{rule.name}/B/{i}", 1 / k, DoubleWell(1.0, HEIGHT), ConstantNoise(k), rule, LR),
-                Point(f"slope/{rule.name}/lr/{i}", LR * CENTRE / e, DoubleWell(1.0, HEIGHT), ConstantNoise(1.0), rule, float(LR * CENTRE / e)),
+                Point(
+                    f"slope/{rule.name}/lr/{i}", LR * CENTRE / e, DoubleWell(1.0, HEIGHT), ConstantNoise(1.0), rule, float(LR * CENTRE / e)
+                ),
             ]
     return points
 
@@ -105,7 +107,9 @@ def _mixtures(exponents: np.ndarray) -> list[Point]:
 
 
 def _order_flip() -> list[Point]:
-    return [Point(f"flip/{rule.name}/{v:g}", v, DoubleWell(1.0, HEIGHT * v), ConstantNoise(v), rule, 0.05) for rule in RULES for v in FLIP_V]
+    return [
+        Point(f"flip/{rule.name}/{v:g}", v, DoubleWell(1.0, HEIGHT * v), ConstantNoise(v), rule, 0.05) for rule in RULES for v in FLIP_V
+    ]
 
 
 def _selectivity() -> list[Point]:
@@ -135,7 +139,9 @@ def _failures() -> list[Point]:
     low = DoubleWell(1.0, 0.02)
     for rule in RULES:
         for floor in FLOORS:
-            points.append(Point(f"literal/{rule.name}/{floor:g}", floor, low, HessianNoise(low, 1.0, floor), rule, LR, (0.0, 0.9), longest=20_000))
+            points.append(
+                Point(f"literal/{rule.name}/{floor:g}", floor, low, HessianNoise(low, 1.0, floor), rule, LR, (0.0, 0.9), longest=20_000)
+            )
     for rule in RULES:
         for step in STEPS:
             steep = DoubleWell(1.0, CENTRE * step / 2)

@@ -16,10 +16,14 @@ from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
 
 
-def mean_first_passage_time(landscape: Landscape, noise: Noise, rule: Rule, lr: float, *, frozen: bool = False, num_cells: int = 20_000) -> float:
+def mean_first_passage_time(
+    landscape: Landscape, noise: Noise, rule: Rule, lr: float, *, frozen: bool = False, num_cells: int = 20_000
+) -> float:
     r"""Return ln of the exact mean time from the minimum to the target, for the one-dimensional Ito equation without momentum.
 
-    .. math:: \tau = \int_a^{a'} dy\, e^{\Phi(y)} \int_{-\infty}^{y} \frac{e^{-\Phi(z)}}{D(z)} dz, \qquad \Phi' = \frac{\eta\, p L'}{D}, \quad D = \eta^2 p^2 c / 2
+    .. math::
+        \tau = \int_a^{a'} dy\, e^{\Phi(y)} \int_{-\infty}^{y} \frac{e^{-\Phi(z)}}{D(z)} dz, \qquad
+        \Phi' = \frac{\eta\, p L'}{D}, \quad D = \eta^2 p^2 c / 2
 
     It has the finite-barrier correction that Kramers' formula lacks, and is what a simulation with small steps is judged by.
 
@@ -70,7 +74,9 @@ def mean_first_passage_time(landscape: Landscape, noise: Noise, rule: Rule, lr: 
 
 
 def log_barrier(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
-    r"""Return the exponent of the one-dimensional equation with its noise along the whole path, :math:`\Phi_b - \Phi_a = \int_a^b 2 L' / (\eta p c) dx`.
+    r"""Return the exponent of the one-dimensional equation with its noise along the whole path.
+
+    .. math:: \Phi_b - \Phi_a = \int_a^b \frac{2 L'}{\eta\, p\, c} dx
 
     The closed form replaces it by the mean of two temperatures with a weight s; this is the value that determines s.
 

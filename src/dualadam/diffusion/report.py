@@ -91,11 +91,29 @@ def markdown(rows: list[Row], speed: dict[str, float]) -> str:
             cells = (row.label, _cell(row.theory), _cell(row.exact), _cell(row.simulated), interval, f"**{row.verdict}**", row.note)
             text.append("| " + " | ".join(cells) + " |")
         text.append("")
-    text += ["## Speed", "", f"Million walker-steps per second and core at {NUM_WALKERS:,} walkers in one dimension (goal: {GOAL / 1e6:.0f}).", ""]
+    text += [
+        "## Speed",
+        "",
+        f"Million walker-steps per second and core at {NUM_WALKERS:,} walkers in one dimension (goal: {GOAL / 1e6:.0f}).",
+        "",
+    ]
     text += ["| | million / s | goal |", "|---|---|---|"]
-    text += [f"| {name} | {value / 1e6:.1f} | {'' if 'NumPy' in name else 'met' if value >= GOAL else 'missed'} |" for name, value in speed.items()]
+    text += [
+        f"| {name} | {value / 1e6:.1f} | {'' if 'NumPy' in name else 'met' if value >= GOAL else 'missed'} |"
+        for name, value in speed.items()
+    ]
     return "\n".join(text) + "\n"
 
 
 def _cell(value: float | str | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:.3f}"
+
+
+def summary(rows: list[Row], out: Path) -> str:
+    """Return what the command prints: the count of verdicts per table, every row that did not hold, and where the rest is."""
+    lines = []
+    for table in dict.fromkeys(row.table for row in rows):
+        verdicts = [row.verdict for row in rows if row.table == table]
+        lines.append(f"{table}: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
+        lines += [f"  not held: {row.label}: {row.note}" for row in rows if row.table == table and row.verdict == "not held"]
+    return "\n".join([*lines, f"Tables: {out / 'tables.md'} (and record.json, slopes.png, mixture.png, order_flip.png, failures.png)"])

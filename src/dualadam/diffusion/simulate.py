@@ -90,9 +90,9 @@ def simulate(
 ) -> FirstPassages:
     r"""Let walkers escape again and again, and return all their first-passage times.
 
-    Every walker starts at the minimum with exp_avg = 0, exp_avg_sq = c (the noise variance there) and a count of 1e5 updates. When its first
-    coordinate has reached the target's, that is one escape, and it starts again in the same way. A fixed mixture alpha is DualAdam with
-    switch_rate = (1 - alpha) / t at step t.
+    Every walker starts at the minimum with exp_avg = 0, exp_avg_sq = c (the noise variance there) and a count of 1e5 updates. When its
+    first coordinate has reached the target's, that is one escape, and it starts again in the same way. A fixed mixture alpha is DualAdam
+    with switch_rate = (1 - alpha) / t at step t.
 
     Args:
         landscape: where; walkers leave ``minimum`` for ``target``.
@@ -161,7 +161,9 @@ def simulate(
                         array[index] = value
             step += chunk
             if not np.isfinite(first).all():
-                raise RuntimeError(f"{np.sum(~np.isfinite(first))} of {num_walkers} walkers diverged by step {step}; take a smaller lr than {lr}.")
+                raise RuntimeError(
+                    f"{np.sum(~np.isfinite(first))} of {num_walkers} walkers diverged by step {step}; take a smaller lr than {lr}."
+                )
             if progress is not None:
                 progress(chunk)
     num_observed = int(counts.sum())

@@ -25,7 +25,10 @@ def measure_speed(num_steps: int = 2000, repeats: int = 3) -> dict[str, float]:
     best: dict[str, float] = {}
     try:
         for _ in range(repeats):
-            for name, run in {**{rule.name: _simulation(rule) for rule in (SGD, ADAM, INVADAM, mixture(0.5))}, "NumPy loop (InvAdam)": numpy_loop}.items():
+            for name, run in {
+                **{rule.name: _simulation(rule) for rule in (SGD, ADAM, INVADAM, mixture(0.5))},
+                "NumPy loop (InvAdam)": numpy_loop,
+            }.items():
                 started = time.perf_counter()
                 run(num_steps)
                 best[name] = max(best.get(name, 0.0), NUM_WALKERS * num_steps / (time.perf_counter() - started))

@@ -55,7 +55,7 @@ def series(results: Results, prefix: str) -> list[dict[str, Any]]:
 def exponents(result: dict[str, Any]) -> tuple[float, float, float, float]:
     """Return the exponent by the closed form, by quadrature and by simulation, and the standard error of the last.
 
-    The exponent of a time is ln tau less Kramers' prefactor: the overdamped one for the quadrature, the one with momentum for the simulation.
+    The exponent of a time is ln tau less Kramers' prefactor: the overdamped one for the quadrature, that with momentum for the simulation.
     """
     e = result["exponent"]
     return e, result["exact"] - (result["overdamped"] - e), result["simulated"] - (result["theory"] - e), result["error"]
@@ -81,7 +81,10 @@ def _slope_rows(results: Results) -> list[Row]:
     signs = (("H", -1, "curvature H"), ("B", 1, "batch size B"), ("lr", None, "learning rate"))
     return [
         _slope_row(
-            "slopes", f"{rule.name} against {name}", -1.0 if sign is None else sign * rule.local_exponent(1.0), series(results, f"slope/{rule.name}/{key}")
+            "slopes",
+            f"{rule.name} against {name}",
+            -1.0 if sign is None else sign * rule.local_exponent(1.0),
+            series(results, f"slope/{rule.name}/{key}"),
         )
         for rule in RULES
         for key, sign, name in signs
@@ -92,7 +95,9 @@ def _mixture_rows(results: Results) -> list[Row]:
     rows = []
     for a in MIXING_WEIGHTS:
         note = "theory is the local exponent at v = 0.02, the others the slope over the range" if 0 < a < 1 else ""
-        rows.append(_slope_row("mixture", f"alpha = {a:g}", -mixture(a).local_exponent(MIXTURE_V), series(results, f"mixture/{a:g}/H"), note))
+        rows.append(
+            _slope_row("mixture", f"alpha = {a:g}", -mixture(a).local_exponent(MIXTURE_V), series(results, f"mixture/{a:g}/H"), note)
+        )
     return rows
 
 
@@ -120,24 +125,53 @@ def _flip_rows(results: Results) -> list[Row]:
         held = abs(gap) <= small if v == 1 else math.copysign(1, gap) == math.copysign(1, exact) and abs(gap) > small
         what = "equal" if v == 1 else "InvAdam slower" if v < 1 else "InvAdam faster"
         rows.append(
-            Row("order flip", f"v = {v:g}, ln(tau InvAdam / tau Adam)", inv["theory"] - adam["theory"], exact, gap, gap - Z95 * error, gap + Z95 * error, "held" if held else "not held", f"expected: {what}")
+            Row(
+                "order flip",
+                f"v = {v:g}, ln(tau InvAdam / tau Adam)",
+                inv["theory"] - adam["theory"],
+                exact,
+                gap,
+                gap - Z95 * error,
+                gap + Z95 * error,
+                "held" if held else "not held",
+                f"expected: {what}",
+            )
         )
     return rows
 
 
-def _ratio_row(table: str, label: str, numerator: dict[str, Any], denominator: dict[str, Any], allowed: float, exact: Callable[[dict[str, Any]], float] | None) -> Row:
+def _ratio_row(
+    table: str,
+    label: str,
+    numerator: dict[str, Any],
+    denominator: dict[str, Any],
+    allowed: float,
+    exact: Callable[[dict[str, Any]], float] | None,
+) -> Row:
     theory = numerator["overdamped"] - denominator["overdamped"]
     reference = theory if exact is None else exact(numerator) - exact(denominator)
     seen, error = numerator["simulated"] - denominator["simulated"], math.hypot(numerator["error"], denominator["error"])
     verdict = "held" if abs(seen - reference) <= allowed else "not held"
-    return Row(table, label, theory, None if exact is None else reference, seen, seen - Z95 * error, seen + Z95 * error, verdict, f"{seen - reference:+.2f}, allowed {allowed:.2f}")
+    return Row(
+        table,
+        label,
+        theory,
+        None if exact is None else reference,
+        seen,
+        seen - Z95 * error,
+        seen + Z95 * error,
+        verdict,
+        f"{seen - reference:+.2f}, allowed {allowed:.2f}",
+    )
 
 
 def _selectivity_rows(results: Results) -> list[Row]:
     rows = []
     for rule in RULES:
         flat, sharp = (results[f"selectivity/{rule.name}/{name}"] for name in ("flat", "sharp"))
-        rows.append(_ratio_row("selectivity", f"{rule.name}, ln(tau flat / tau sharp)", flat, sharp, TOLERANCE * flat["exponent"], with_momentum))
+        rows.append(
+            _ratio_row("selectivity", f"{rule.name}, ln(tau flat / tau sharp)", flat, sharp, TOLERANCE * flat["exponent"], with_momentum)
+        )
     return rows
 
 
@@ -145,5 +179,14 @@ def _dimension_rows(results: Results) -> list[Row]:
     rows = []
     for rule in RULES:
         narrow, straight = (results[f"dimensions/{rule.name}/{r}"] for r in (2, 1))
-        rows.append(_ratio_row("several dimensions", f"{rule.name}, ln(tau narrow / tau straight) = ln 2", narrow, straight, TOLERANCE * narrow["exponent"], None))
+        rows.append(
+            _ratio_row(
+                "several dimensions",
+                f"{rule.name}, ln(tau narrow / tau straight) = ln 2",
+                narrow,
+                straight,
+                TOLERANCE * narrow["exponent"],
+                None,
+            )
+        )
     return rows
