@@ -73,9 +73,10 @@ def escape(
     workers: Annotated[int, typer.Option("--workers", min=0, help="Processes of one thread each; 0: one per core.")] = 0,
 ) -> None:
     """Measure escape times from minima with the shipped optimizers, beside theory and exact quadrature, failures included."""
+    from dualadam.diffusion.plan import FULL, QUICK
     from dualadam.diffusion.report import escape_tables, summary
 
-    print(summary(escape_tables(out, quick=quick, num_workers=workers or None), out))
+    print(summary(escape_tables(out, QUICK if quick else FULL, num_workers=workers or None), out))
 
 
 @app.command(name="list")

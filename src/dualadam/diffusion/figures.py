@@ -63,10 +63,10 @@ def _mixture(results: Results, rows: list[Row]) -> Figure:
     mine = {row.label: row for row in rows if row.table == "mixture"}
     at = range(len(MIXING_WEIGHTS))
     shown = [mine[f"alpha = {a:g}"] for a in MIXING_WEIGHTS]
-    theory, exact, seen, low, high = np.array([(r.theory, r.exact, r.simulated, r.low, r.high) for r in shown], float).T
+    theory, exact, seen, error = np.array([(r.theory, r.exact, r.simulated, r.error) for r in shown], float).T
     axes.plot(at, theory, ":", color="#4d4d4d", marker="_", ms=14, label="local exponent at v = 0.02")
     axes.plot(at, exact, "-", color="#0072b2", lw=1.2, marker="_", ms=14, label="exact quadrature")
-    axes.errorbar(at, seen, [seen - low, high - seen], fmt="o", color="#d55e00", ms=5, label="DualAdam held at alpha")
+    axes.errorbar(at, seen, Z95 * error, fmt="o", color="#d55e00", ms=5, label="DualAdam held at alpha")
     axes.set_xticks(at, [f"{a:g}" for a in MIXING_WEIGHTS])
     axes.legend(fontsize=8)
     _labelled(

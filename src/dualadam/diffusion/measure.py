@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import threading
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -86,7 +87,7 @@ def measure_all(effort: Effort, path: Path, num_workers: int | None = None) -> d
     context = multiprocessing.get_context("spawn")  # a forked torch can hang in its thread pool
     with (
         Progress(*columns) as progress,
-        ProcessPoolExecutor(num_workers or os.cpu_count(), context, torch.set_num_threads, (1,)) as pool,
+        ProcessPoolExecutor(num_workers or os.cpu_count(), context, _start_worker) as pool,
         path.open("a") as file,
     ):
         bar = progress.add_task("", total=len(points), completed=len(done))
@@ -97,3 +98,16 @@ def measure_all(effort: Effort, path: Path, num_workers: int | None = None) -> d
             done[result["key"]] = result
             progress.update(bar, advance=1, description=result["key"])
     return {p.key: done[p.key] for p in points}
+
+
+def _start_worker() -> None:
+    """One thread of arithmetic, and an end together with the process that started it, however that ends."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

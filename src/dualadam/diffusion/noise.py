@@ -61,7 +61,7 @@ class ConstantNoise(Noise):
         """Return the diagonal of the covariance."""
         c = np.asarray(self.covariance, dtype=float)
         diagonal = c.diagonal() if c.ndim == 2 else c
-        return torch.as_tensor(diagonal, dtype=x.dtype) if isinstance(x, Tensor) else diagonal
+        return torch.tensor(diagonal, dtype=x.dtype) if isinstance(x, Tensor) else diagonal
 
     @cached_property
     def _factor(self) -> Tensor | float:

@@ -15,21 +15,21 @@ from dualadam._version import __version__
 from dualadam.diffusion.failures import failures
 from dualadam.diffusion.figures import draw
 from dualadam.diffusion.measure import measure_all
-from dualadam.diffusion.plan import FULL, QUICK
+from dualadam.diffusion.plan import FULL, Effort
 from dualadam.diffusion.speed import NUM_WALKERS, measure_speed
 from dualadam.diffusion.tables import Row, tables
 
 GOAL = 60e6  # walker-steps per second and core
 
 
-def escape_tables(out: Path, *, quick: bool = False, num_workers: int | None = None) -> list[Row]:
+def escape_tables(out: Path, effort: Effort = FULL, *, num_workers: int | None = None) -> list[Row]:
     """Measure all escape times and write points.jsonl, record.json, tables.md and the figures to a folder.
 
     A second start continues where the first was interrupted; with everything measured it only draws again.
 
     Args:
         out: the folder; made if missing.
-        quick: fewer points and escapes: about two minutes on two cores instead of up to thirty.
+        effort: FULL, up to thirty minutes on two cores, or QUICK, about two.
         num_workers: processes of one thread each; None for one per core.
 
     Returns:
@@ -41,11 +41,11 @@ def escape_tables(out: Path, *, quick: bool = False, num_workers: int | None = N
     out.mkdir(parents=True, exist_ok=True)
     speed_path = out / "speed.json"
     if not speed_path.exists():  # before the workers start: the core is otherwise idle
-        speed_path.write_text(json.dumps(measure_speed(num_steps=500 if quick else 2000)))
+        speed_path.write_text(json.dumps(measure_speed()))
     started = time.perf_counter()
-    results = measure_all(QUICK if quick else FULL, out / "points.jsonl", num_workers)
+    results = measure_all(effort, out / "points.jsonl", num_workers)
     record = {
-        "effort": asdict(QUICK if quick else FULL),
+        "effort": asdict(effort),
         "environment": environment(),
         "seconds_of_this_start": round(time.perf_counter() - started, 1),
         "seconds_of_all_workers": round(sum(r["seconds"] for r in results.values()), 1),
@@ -87,7 +87,7 @@ def markdown(rows: list[Row], speed: dict[str, float]) -> str:
         text += [f"## {table[0].upper()}{table[1:]}", "", ", ".join(f"{n} {verdict}" for verdict, n in count.items()) + ".", ""]
         text += ["| | theory | exact | simulated | 95 % interval | verdict | |", "|---|---|---|---|---|---|---|"]
         for row in mine:
-            interval = "" if row.low is None else f"[{row.low:.3f}, {row.high:.3f}]"
+            interval = "" if row.interval is None else "[{:.3f}, {:.3f}]".format(*row.interval)
             cells = (row.label, _cell(row.theory), _cell(row.exact), _cell(row.simulated), interval, f"**{row.verdict}**", row.note)
             text.append("| " + " | ".join(cells) + " |")
         text.append("")

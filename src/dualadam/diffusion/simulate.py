@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dualadam.diffusion.escape import largest_stable_lr
 from dualadam.diffusion.landscapes import Landscape, require_positive
 from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
@@ -107,8 +108,8 @@ def simulate(
         progress: called with the number of steps done since the last call, every thousand steps.
 
     Raises:
-        ValueError: an argument is out of range.
-        RuntimeError: walkers diverged; lr is too large for the landscape.
+        ValueError: an argument is out of range, or the update is unstable at the minimum.
+        RuntimeError: walkers diverged further out; lr is too large for the landscape.
 
     Example:
         >>> from dualadam.diffusion import INVADAM, ConstantNoise, DoubleWell, mean_first_passage_time
@@ -118,8 +119,11 @@ def simulate(
         True
     """
     require_positive(lr=lr, num_walkers=num_walkers, num_steps=num_steps)
+    variances = np.broadcast_to(np.asarray(noise.variance(landscape.minimum), float), (landscape.dim,))
+    stable = min(largest_stable_lr(rule, h, c, betas[0]) for h, c in zip(landscape.hessian_at_minimum, variances, strict=True))
+    if lr >= stable:  # walkers would be thrown over the saddle, and counted
+        raise ValueError(f"lr must be below {stable:.4g}, where the update diverges at the minimum, got {lr}.")
     start, target = (torch.tensor(p, dtype=torch.float32) for p in (landscape.minimum, landscape.target))
-    variance = torch.as_tensor(np.asarray(noise.variance(landscape.minimum)), dtype=torch.float32)
     sign = 1.0 if target[0] > start[0] else -1.0
     goal = np.float32(sign * float(target[0]))
 
@@ -130,7 +134,7 @@ def simulate(
     group, state = optimizer.param_groups[0], optimizer.state[x]
     fresh = {"momentum_buffer" if rule.mixing_weight is None else "exp_avg": torch.zeros_like(start)}
     if rule.mixing_weight is not None:
-        fresh["exp_avg_sq"] = variance.expand_as(start).clone()
+        fresh["exp_avg_sq"] = torch.tensor(variances, dtype=torch.float32)
         state["step"] = torch.tensor(PAST)
     state.update({key: value.repeat(num_walkers, 1) for key, value in fresh.items()})
 
