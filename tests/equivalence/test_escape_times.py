@@ -44,7 +44,7 @@ CASES = [
 
 
 def finite_differences(landscape, noise, rule, lr, cells=4000):
-    """ln T(a) from D T'' + b T' = -1 with T' = 0 far behind the minimum and T = 0 at the target: the backward equation, not the integral."""
+    """ln T(a) by the backward equation D T'' + b T' = -1, with T' = 0 far behind the minimum and T = 0 at the target."""
     a, b = float(landscape.minimum[0]), float(landscape.target[0])
     lower = a - 1.2 * (b - a)
     x, h = np.linspace(lower, b, cells + 1, retstep=True)
@@ -183,7 +183,7 @@ def test_the_switch_rate_of_a_fixed_mixture_gives_its_mixing_weight_at_every_ste
 
 
 def test_an_unstable_step_is_refused_before_it_is_counted_as_an_escape():
-    with pytest.raises(ValueError, match="lr must be below 38, where the update diverges at the minimum, got 50.0."):
+    with pytest.raises(ValueError, match=r"lr must be below 38, where the update diverges at the minimum, got 50\.0\."):
         simulate(DoubleWell(), ConstantNoise(1.0), SGD, 50.0, num_walkers=10, num_steps=1000, seed=0)
 
 

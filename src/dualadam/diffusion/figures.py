@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from dualadam.diffusion.plan import FLIP_V, MIXING_WEIGHTS, RULES, STEPS
+from dualadam.diffusion.plan import FLIP_V, MIXING_WEIGHTS, RULES, STEPPERS, STEPS
 from dualadam.diffusion.tables import TOLERANCE, Z95, Results, Row, exponents, series, with_momentum
 
 if TYPE_CHECKING:
@@ -98,11 +98,17 @@ def _order_flip(results: Results, rows: list[Row]) -> Figure:
 def _failures(results: Results, rows: list[Row]) -> Figure:
     figure = Figure(figsize=(10.5, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for rule in RULES:
-        points = [p for p in (results[f"step/{rule.name}/{s:g}"] for s in STEPS) if p["simulated"] is not None]
+    for name, rule, beta1 in STEPPERS:
+        points = [p for p in (results[f"step/{name}/{s:g}"] for s in STEPS) if p["simulated"] is not None]
         _, exact, seen, error = np.array([exponents(p) for p in points]).T
         left.errorbar(
-            [p["x"] for p in points], seen / exact, Z95 * error / exact, fmt="o-", ms=4, color=COLOURS[rule.name], label=rule.name
+            [p["x"] for p in points],
+            seen / exact,
+            Z95 * error / exact,
+            fmt="o-" if beta1 else "s--",
+            ms=4,
+            color=COLOURS[rule.name],
+            label=name,
         )
     left.axhspan(1 - TOLERANCE, 1 + TOLERANCE, color="#4d4d4d", alpha=0.12, lw=0)
     left.set_xscale("log")

@@ -21,6 +21,7 @@ MIXTURE_V = 0.02
 FLIP_V = (0.5, 1.0, 2.0)
 FLOORS = (1e-2, 1e-3, 1e-4, 0.0)
 STEPS = (0.04, 0.1, 0.25, 0.5, 1.0)  # lr p H
+STEPPERS = (*((rule.name, rule, 0.9) for rule in RULES), ("SGD without momentum", SGD, 0.0))
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Effort:
 
     num_points: int = 5
     largest: float = 7.4
-    num_escapes: int = 1500
+    num_escapes: int = 4000
     shortest: int = 20_000  # a walker's first relaxation takes about 150 steps, which then weighs under a per cent
 
 
@@ -142,10 +143,10 @@ def _failures() -> list[Point]:
             points.append(
                 Point(f"literal/{rule.name}/{floor:g}", floor, low, HessianNoise(low, 1.0, floor), rule, LR, (0.0, 0.9), longest=20_000)
             )
-    for rule in RULES:
+    for name, rule, beta1 in STEPPERS:
         for step in STEPS:
             steep = DoubleWell(1.0, CENTRE * step / 2)
-            points.append(Point(f"step/{rule.name}/{step:g}", step, steep, ConstantNoise(1.0), rule, step, (0.9, 0.999)))
+            points.append(Point(f"step/{name}/{step:g}", step, steep, ConstantNoise(1.0), rule, step, (beta1, 0.999)))
     for rule in RULES:
         for i, e in enumerate(np.geomspace(3, 5.5, 3)):
             k = float((CENTRE / e) ** (1 / (2 * rule.local_exponent(1.0))))
