@@ -94,7 +94,7 @@ def markdown(rows: list[Row], speed: dict[str, float]) -> str:
     text += [
         "## Speed",
         "",
-        f"Million walker-steps per second and core at {NUM_WALKERS:,} walkers in one dimension (goal: {GOAL / 1e6:.0f}).",
+        f"Million walker-steps per second of processor time at {NUM_WALKERS:,} walkers in one dimension (goal: {GOAL / 1e6:.0f}).",
         "",
     ]
     text += ["| | million / s | goal |", "|---|---|---|"]

@@ -16,9 +16,9 @@ NUM_WALKERS = 16_384
 
 
 def measure_speed(num_steps: int = 2000, repeats: int = 3) -> dict[str, float]:
-    """Return walker-steps per second on one core at 16,384 walkers in one dimension, the best of the repeats, by optimizer and for NumPy.
+    """Return walker-steps per second of processor time at 16,384 walkers in one dimension, the best of the repeats, by optimizer and for NumPy.
 
-    The repeats of all alternate, so that a busy machine weighs on all of them.
+    Processor time, so that what else runs on the machine costs little; the repeats alternate, so that the rest of it weighs on all.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -29,9 +29,9 @@ def measure_speed(num_steps: int = 2000, repeats: int = 3) -> dict[str, float]:
                 **{rule.name: _simulation(rule) for rule in (SGD, ADAM, INVADAM, mixture(0.5))},
                 "NumPy loop (InvAdam)": numpy_loop,
             }.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 run(num_steps)
-                best[name] = max(best.get(name, 0.0), NUM_WALKERS * num_steps / (time.perf_counter() - started))
+                best[name] = max(best.get(name, 0.0), NUM_WALKERS * num_steps / (time.process_time() - started))
     finally:
         torch.set_num_threads(threads)
     return best
