@@ -19,7 +19,7 @@ from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
 
 SMALLEST_EXPONENT = 3.0  # below it a walker leaves before it has equilibrated, and the prefactor is off by tens of per cent
-LARGEST_STEP = 0.5  # of lr p H: beyond it the exponent falls below theory (docs/theory.md, "Where it fails")
+LARGEST_STEP = 0.2  # of lr p H: beyond it Adam's and InvAdam's exponents are off by more than 4 % (docs/theory.md, "Where it fails")
 Array = np.ndarray | float | list[float]
 
 

@@ -16,9 +16,9 @@ NUM_WALKERS = 16_384
 
 
 def measure_speed(num_steps: int = 2000, repeats: int = 3) -> dict[str, float]:
-    """Return walker-steps per second of processor time at 16,384 walkers in one dimension, the best of the repeats, by optimizer and for NumPy.
+    """Return walker-steps per second of processor time at 16,384 walkers in one dimension, best of the repeats.
 
-    Processor time, so that what else runs on the machine costs little; the repeats alternate, so that the rest of it weighs on all.
+    Processor time, so that what else runs on the machine costs little; the repeats alternate, so that the rest weighs on all.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
