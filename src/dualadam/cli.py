@@ -66,6 +66,19 @@ def report(folder: Annotated[Path, typer.Argument(help="The output folder of a f
     commands.report(folder)
 
 
+@app.command()
+def escape(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer points: two minutes on two cores instead of up to thirty.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a second start goes on from what is in it.")] = Path("runs/escape"),
+    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes of one thread each; 0: one per core.")] = 0,
+) -> None:
+    """Measure escape times from minima with the shipped optimizers, beside theory and exact quadrature, failures included."""
+    from dualadam.diffusion.plan import FULL, QUICK
+    from dualadam.diffusion.report import escape_tables, summary
+
+    print(summary(escape_tables(out, QUICK if quick else FULL, num_workers=workers or None), out))
+
+
 @app.command(name="list")
 def list_() -> None:
     """List tasks, models, optimizers and built-in specs."""
