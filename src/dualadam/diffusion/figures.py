@@ -74,7 +74,7 @@ def _mixture(results: Results, rows: list[Row]) -> Figure:
         axes,
         "mixing weight alpha",
         "slope of the exponent against H",
-        "From Adam (-1/2) to InvAdam (-3/2): it crosses over at v = (1 - alpha) / alpha",
+        "From Adam (-1/2) to InvAdam (-3/2)",
     )
     return figure
 

@@ -150,7 +150,8 @@ def digits(data: str | None, subset: int | None, device: str, precision: str) ->
     bounds: dict[Split, slice] = {"train": slice(0, 1078), "validation": slice(1078, 1348), "test": slice(1348, None)}
     index = {split: order[part] for split, part in bounds.items()}
     if subset is not None:
-        index["train"] = index["train"][:subset]
+        keep = stratified_indices(labels[index["train"]], subset, torch.Generator().manual_seed(SPLIT_SEED))
+        index["train"] = index["train"][keep]
     return ImageTask({s: images[i] for s, i in index.items()}, {s: labels[i] for s, i in index.items()}, 10, device, precision)
 
 
