@@ -7,16 +7,19 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import dualadam
-from dualadam.bench.spec import BUILTIN, parse_spec
-from dualadam.bench.study import Record, Store, execute, make_plan
+from dualadam.bench.spec import BUILTIN, Spec, parse_spec
+from dualadam.bench.study import TUNING_SEED, Record, Store, execute, make_plan
 from dualadam.bench.train import Run
+from dualadam.cli import main
 
 DIGITS = (BUILTIN / "digits.toml").read_text()
 TINY = """
@@ -49,6 +52,9 @@ optimizer = "DualAdam"
 tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
 """
 NUM_RUNS = 3 * 2 + 3 * 3
+ODD = ("[/b] $x^$ &amp; *a* `c` _u_", '[red]$\\frac{$ \\" onload=\\"x')
+ODD_NAMES = TINY.replace('"AdamW"\noptimizer', f'"{ODD[0]}"\noptimizer').replace('"DualAdam"', f'"{ODD[1]}"', 2)
+TWO_BLOCKS = TINY + TINY[TINY.index("[[block]]") :].replace("weight_decay = 0.01", 'name = "no decay"')
 LONGER = TINY.replace("steps = 10", "steps = 60")  # long enough a run to be stopped in the middle
 
 
@@ -112,6 +118,58 @@ def environment() -> dict[str, str]:
 def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
     """Run the command to its end, its output into pipes."""
     return subprocess.run(command(*arguments), env=environment(), cwd=cwd, capture_output=True, text=True, timeout=120)
+
+
+def drawn_records(spec: Spec, diverged: Iterable[str] = (), flatness: float | None = 30.0) -> list[Record]:
+    """Records of a finished study with plausible numbers out of a seeded generator, nothing trained.
+
+    diverged: arms whose first judged run and first tuned point diverged. flatness: about the top eigenvalue, where the spec measures it.
+    """
+    plan, rng = make_plan(spec), np.random.default_rng(0)
+    runs = [*plan.tuning_runs, *plan.judged_runs(dict.fromkeys(plan.settings, 0))]
+    return [_drawn_record(run, rng, run.arm in diverged and not run.trial and run.seed in (0, TUNING_SEED), flatness) for run in runs]
+
+
+def _drawn_record(run: Run, rng: np.random.Generator, lost: bool, flatness: float | None) -> Record:
+    score = 0.0 if lost else float(90 + rng.normal())
+    result = {"score": score, "loss": None if lost else float(rng.uniform(0.2, 0.4)), "metrics": {"accuracy": score}}
+    record = {"key": run.key, "run": asdict(run), "status": "diverged" if lost else "finished", "steps": run.steps, "curve": []}
+    record |= {"diagnosis": [], "validation": result, "seconds_per_step": 0.002, "state_bytes": 123_456, "peak_bytes": 250_000_000}
+    record["environment"] = {"dualadam": "0.1.0", "torch": "2.13.0", "machine": "Linux x86_64", "device": "cpu", "threads": 1}
+    if run.phase == "tune":
+        return record
+    steps = np.linspace(run.steps / 20, run.steps, 20).round().tolist()
+    for step in [] if lost else steps:
+        near = float(np.exp(-4 * step / run.steps))
+        record["curve"].append({"step": step, "train_loss": 2.3 * near + 0.02, "score": score - 60 * near, "loss": 2.3 * near + 0.3})
+        if "switch_rate" in run.settings:
+            weight = max(0.0, 1 - run.settings["switch_rate"] * step)
+            row = {"mixing_weight": weight, "effective_weight": weight, "second_moment_mean": 1e-6, "ratio": weight * 1e-2 or None}
+            record["diagnosis"].append({"step": step, **row})
+    right = np.zeros(450, bool) if lost else rng.random(450) < 0.9
+    record |= {"test": result, "correct": np.packbits(right).tobytes().hex(), "num_test": 450}
+    if run.flatness and not lost:
+        top = None if flatness is None else float(flatness + rng.normal())
+        record["flatness"] = {"top_eigenvalue": top, "sam_sharpness": float(rng.uniform(0.01, 0.02)), "adaptive_sharpness": 0.2}
+    return record
+
+
+def folder_of(text: str, folder: Path, **options) -> Path:
+    """Write a finished study of drawn records to a folder, as ``compare`` leaves it before its report."""
+    spec = parse_spec(text)
+    store = Store(folder, spec)
+    for record in drawn_records(spec, **options):
+        store.add(record)
+    return folder
+
+
+def run_command(*arguments: object) -> int:
+    """Run the command in this process and return its exit status."""
+    try:
+        main([*map(str, arguments)])
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
 
 
 class Stumbling(torch.optim.SGD):

@@ -6,10 +6,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 Width = Callable[[], int]  # how many runs may be under way at once
 
@@ -31,6 +33,8 @@ class _Processes(ProcessPoolExecutor):
     """Starts its processes, which it does while work is submitted, deaf to Ctrl-C: it is the parent's business from their first moment."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        if not hasattr(signal, "pthread_sigmask"):  # on Windows each worker ignores it as soon as it runs
+            return super().submit(*args, **kwargs)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().submit(*args, **kwargs)
@@ -63,9 +67,10 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Width]]:
     """The workers of a Dask cluster, as many as it has at any time. A run whose worker dies is made again on another.
 
     Raises:
-        ImportError: dask.distributed is not installed. OSError: no scheduler answers at the address.
-        ValueError: a worker has several threads: two trainings in one process would share torch's random numbers.
+        ImportError: dask.distributed is not installed. OSError: nothing answers at the address.
+        ValueError: it is no address, or a worker has several threads: two trainings in one process would share torch's random numbers.
     """
+    _knock(address)
     try:
         from distributed import Client, WorkerPlugin
     except ImportError as error:
@@ -83,3 +88,19 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Width]]:
             raise ValueError("Workers must have one thread each: start them with `dask worker ADDRESS --nthreads 1 --nworkers N`.")
         client.register_plugin(OneThread())
         yield client.get_executor(pure=False), lambda: max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+
+
+def _knock(address: str) -> None:
+    """See whether anybody listens; dask's client would try for 20 seconds, and its errors come with a traceback from its threads."""
+    wanted = "--cluster must be the address of a Dask scheduler, tcp://HOST:PORT"
+    try:
+        place = urlsplit(address)
+        known = place.scheme in ("tcp", "tls") and place.hostname and place.port
+    except ValueError:  # a port that is no number
+        known = None
+    if not known:
+        raise ValueError(f"{wanted}, got {address!r}.")
+    try:
+        socket.create_connection((place.hostname, place.port), timeout=10).close()
+    except OSError as error:
+        raise OSError(f"{wanted}; nobody answers at {address} ({error.strerror or error}).") from error

@@ -41,7 +41,9 @@ class Plot:
         """Return the figure as an <svg> element for an HTML page."""
         buffer = io.StringIO()
         with matplotlib.rc_context(STYLE):
-            self.figure.savefig(buffer, format="svg", metadata={"Date": None})
+            self.figure.savefig(
+                buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            )  # none, and no addresses
         text = buffer.getvalue()
         svg = text[text.index("<svg") :]
         # ids of the pictures in one page must differ

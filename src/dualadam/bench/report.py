@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -35,6 +36,7 @@ def write_report(folder: Path) -> Summary:
     summary = summarise(spec, read_records(folder / "runs.jsonl"))
     plots = draw(summary)
     environment = jinja2.Environment(loader=jinja2.PackageLoader("dualadam.bench", "templates"), trim_blocks=True, lstrip_blocks=True)
+    environment.filters["text"] = markdown_text
     (folder / "figures").mkdir(exist_ok=True)
     for plot in plots:
         (folder / "figures" / f"{plot.name}.png").write_bytes(plot.png())
@@ -97,6 +99,16 @@ def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
             strict=True,
         )
     )
+
+
+def markdown_text(text: str) -> str:
+    r"""Return what a Markdown page shows as this text, whatever is in it.
+
+    Example:
+        >>> print(markdown_text("*a* $x$ b_c [+0.1, +0.2]"))
+        \*a\* \$x\$ b_c [+0.1, +0.2]
+    """
+    return re.sub(r"[\\`*$&~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])", r"\\\g<0>", text)
 
 
 def evidence(row: ArmSummary, summary: Summary) -> str:
