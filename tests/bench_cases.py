@@ -52,7 +52,7 @@ optimizer = "DualAdam"
 tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
 """
 NUM_RUNS = 3 * 2 + 3 * 3
-ODD = ("[/b] $x^$ &amp; *a* `c` _u_", '[red]$\\frac{$ \\" onload=\\"x')
+ODD = ("[/b] $x^$ &amp; *a* `c` _u_", r"[red]$\\frac{$ \" onload=\"x")
 ODD_NAMES = TINY.replace('"AdamW"\noptimizer', f'"{ODD[0]}"\noptimizer').replace('"DualAdam"', f'"{ODD[1]}"', 2)
 TWO_BLOCKS = TINY + TINY[TINY.index("[[block]]") :].replace("weight_decay = 0.01", 'name = "no decay"')
 LONGER = TINY.replace("steps = 10", "steps = 60")  # long enough a run to be stopped in the middle

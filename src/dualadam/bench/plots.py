@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dualadam.bench.summary import ArmSummary, Summary
+from dualadam.bench.summary import Summary
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")  # Okabe and Ito's, then two more
 STYLE: Any = {
@@ -79,8 +79,15 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _label(row: ArmSummary, summary: Summary) -> str:
-    return f"{row.arm} ({row.block})" if len(summary.spec.block) > 1 else row.arm
+def _marks(summary: Summary) -> dict[str, tuple[str, str]]:
+    """Give each block a kind of line and a marker: an arm has one colour in all of them."""
+    kinds = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
+    return {block.name: kinds[i % len(kinds)] for i, block in enumerate(summary.spec.block)}
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    """Name the lines above the axes, where no line is."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", fontsize=9, ncols=2, frameon=False)
 
 
 def _metric(summary: Summary) -> str:
@@ -109,19 +116,22 @@ def seeds(summary: Summary) -> Plot:
                 lw=1.2,
             )
         lows += kept
-    ax.set_yticks(range(len(summary.arms)), [_label(r, summary) for r in reversed(summary.arms)])
+    ax.set_yticks(range(len(summary.arms)), [summary.label(r) for r in reversed(summary.arms)])
     ax.set_ylim(-0.6, len(summary.arms) - 0.4)
     ax.set_xlabel(f"test {_metric(summary)}")
     ax.grid(axis="y", visible=False)
     lost = sum(r.diverged for r in summary.arms)
-    note = f" {lost} diverged runs are not drawn; the table counts them." if lost else ""
+    note = f" Diverged runs are not drawn ({lost}); the table counts them." if lost else ""
     return Plot("seeds", f"Every seed: test {summary.spec.judged_by[0]} of each judged run, with mean and 95 % interval.{note}", figure)
 
 
-def differences(summary: Summary) -> Plot:
+def differences(summary: Summary) -> Plot | None:
     """The paired differences to the control, against the margin."""
-    rows = [r for r in reversed(summary.arms) if r.difference and not r.diverged]
-    figure, ax = _axes(0.9 + 0.46 * max(len(rows), 1))
+    compared = [r for r in reversed(summary.arms) if r.difference]
+    rows = [r for r in compared if not r.diverged]
+    if not rows:
+        return None
+    figure, ax = _axes(0.9 + 0.46 * len(rows))
     colour = colours(summary)
     margin = summary.spec.primary.margin
     ax.axvspan(-margin, margin, color="black", alpha=0.06, lw=0)
@@ -130,12 +140,14 @@ def differences(summary: Summary) -> Plot:
         d = row.difference
         assert d is not None
         ax.errorbar(d.mean, y, xerr=[[d.mean - d.low], [d.high - d.mean]], fmt="o", ms=6, color=colour[row.arm], capsize=3, lw=1.8)
-    ax.set_yticks(range(len(rows)), [_label(r, summary) for r in rows])
+    ax.set_yticks(range(len(rows)), [summary.label(r) for r in rows])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(axis="y", visible=False)
     control = " / ".join(dict.fromkeys(summary.control.values()))
     ax.set_xlabel(f"less {control} (positive is better)")
     caption = f"Difference to the control: paired over seeds, 95 % interval; the band is the margin of equivalence, {margin:g}."
+    if len(rows) < len(compared):
+        caption += f" Arms with diverged runs are not drawn ({len(compared) - len(rows)})."
     return Plot("differences", caption, figure)
 
 
@@ -143,7 +155,7 @@ def curves(summary: Summary) -> Plot | None:
     """Validation score and training loss over the steps, mean and band over the seeds."""
     figure = Figure(figsize=(WIDTH, 5.2))
     above, below = figure.subplots(2, 1, sharex=True)
-    colour = colours(summary)
+    colour, marks = colours(summary), _marks(summary)
     finals = []
     for row in summary.arms:
         finished = [r["curve"] for r in row.judged if r["status"] == "finished" and r["curve"]]
@@ -152,7 +164,7 @@ def curves(summary: Summary) -> Plot | None:
         steps = [point["step"] for point in finished[0]]
         for ax, key in ((above, "score"), (below, "train_loss")):
             values = np.array([[point[key] for point in curve] for curve in finished])
-            style = {"color": colour[row.arm], "lw": 1.8, "label": _label(row, summary)}
+            style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.8, "label": summary.label(row)}
             ax.plot(steps, values.mean(0), **style)
             ax.fill_between(steps, values.min(0), values.max(0), color=colour[row.arm], alpha=0.12, lw=0)
             if key == "score":
@@ -165,7 +177,7 @@ def curves(summary: Summary) -> Plot | None:
     below.set_ylabel("training loss")
     below.set_yscale("log")
     below.set_xlabel("step")
-    above.legend(fontsize=9, ncols=2, frameon=False)
+    _legend(figure, above)
     return Plot("curves", "Learning curves: mean over the seeds; the band reaches from the lowest to the highest seed.", figure)
 
 
@@ -175,10 +187,12 @@ def learning_rates(summary: Summary) -> Plot | None:
     if not rows:
         return None
     figure, ax = _axes(3.6)
-    colour = colours(summary)
+    colour, marks = colours(summary), _marks(summary)
     for row in rows:
         good = sorted((t["setting"]["lr"], t["score"]) for t in row.tuning if not t["diverged"])
-        ax.plot(*zip(*good, strict=True), "o-", ms=4, lw=1.4, color=colour[row.arm], label=_label(row, summary)) if good else None
+        line, marker = marks[row.block]
+        style: dict[str, Any] = {"ls": line, "marker": marker, "ms": 4, "lw": 1.4, "color": colour[row.arm], "label": summary.label(row)}
+        ax.plot([lr for lr, _ in good], [score for _, score in good], **style)
         bad = [t["setting"]["lr"] for t in row.tuning if t["diverged"]]
         ax.scatter(bad, [0.02] * len(bad), marker="x", color=colour[row.arm], transform=ax.get_xaxis_transform(), clip_on=False)
     tried = [t["setting"]["lr"] for row in rows for t in row.tuning]
@@ -186,7 +200,7 @@ def learning_rates(summary: Summary) -> Plot | None:
     ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
     ax.set_xlabel("learning rate")
     ax.set_ylabel(f"validation {_metric(summary)}")
-    ax.legend(fontsize=9, ncols=2, frameon=False)
+    _legend(figure, ax)
     return Plot(
         "learning-rates", "How forgiving: validation score of every tuned point against its learning rate; a cross diverged.", figure
     )
@@ -199,12 +213,13 @@ def hand_over(summary: Summary) -> Plot | None:
         return None
     figure = Figure(figsize=(WIDTH, 4.8))
     above, below = figure.subplots(2, 1, sharex=True)
-    colour = colours(summary)
+    colour, marks = colours(summary), _marks(summary)
     for row in rows:
         for index, record in enumerate(row.judged):
             points = [p for p in record["diagnosis"] if p["step"]]
             steps = [p["step"] for p in points]
-            style = {"color": colour[row.arm], "lw": 1.4, "alpha": 0.8, "label": _label(row, summary) if index == 0 else None}
+            style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.4, "alpha": 0.8}
+            style["label"] = summary.label(row) if index == 0 else None
             above.plot(steps, [p["mixing_weight"] for p in points], **style)
             ratios = [(p["step"], p["ratio"]) for p in points if p["ratio"]]
             if ratios:
@@ -215,7 +230,7 @@ def hand_over(summary: Summary) -> Plot | None:
     below.set_yscale("log")
     below.set_xscale("log")
     below.set_xlabel("step")
-    above.legend(fontsize=9, frameon=False)
+    _legend(figure, above)
     caption = (
         "The hand-over: weight of the inverse part, and its norm over that of Adam's part. At 1 both are equal; far below it DualAdam is "
         "a warm-up."
@@ -229,15 +244,18 @@ def flatness(summary: Summary) -> Plot | None:
     if not rows:
         return None
     figure, ax = _axes(3.6)
-    colour = colours(summary)
+    colour, marks = colours(summary), _marks(summary)
+    found: list[float] = []
     for row in rows:
         measured = [r for r in row.judged if r.get("flatness") and r["flatness"]["top_eigenvalue"] is not None]
         eigenvalues, scores = [r["flatness"]["top_eigenvalue"] for r in measured], [r["test"]["score"] for r in measured]
-        ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], label=_label(row, summary))
-    ax.set_xscale("symlog" if any(r.flatness["top_eigenvalue"].low <= 0 for r in rows) else "log")
+        ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], marker=marks[row.block][1], label=summary.label(row))
+        found += eigenvalues
+    if min(found) > 0 and max(found) > 10 * min(found):
+        ax.set_xscale("log")
     ax.set_xlabel("largest eigenvalue of the Hessian (flat is left)")
     ax.set_ylabel(f"test {_metric(summary)}")
-    ax.legend(fontsize=9, ncols=2, frameon=False)
+    _legend(figure, ax)
     return Plot("flatness", "Score against flatness: a point a judged run; the Hessian of the training loss on the same examples.", figure)
 
 

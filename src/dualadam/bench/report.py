@@ -130,16 +130,16 @@ def shortcomings(summary: Summary) -> list[str]:
         noise = "is coarse, and its noise is part of every difference; what is not under tune was not tuned."
         found.append(f"A choice among {spec.points} points {noise}")
     at_edge = [
-        f"{row.arm} ({name} {row.setting[name]:.3g})"
+        f"{summary.label(row)} ({name} {row.setting[name]:.3g})"
         for row in summary.arms
         for name, values in _tuned(row).items()
         if row.setting[name] in (min(values), max(values))
     ]
     if at_edge:
         found.append(f"The best point lies at the edge of what was tried for {', '.join(at_edge)}: better settings may lie beyond.")
-    if unmeasured := [row.arm for row in summary.arms if not row.flatness]:
+    if unmeasured := [summary.label(row) for row in summary.arms if not row.flatness]:
         found.append(f"Flatness was not measured{'' if len(unmeasured) == len(summary.arms) else ' for ' + ', '.join(unmeasured)}.")
-    undecided = [row.arm for row in summary.arms if row.difference and row.verdict == "not decided"]
+    undecided = [summary.label(row) for row in summary.arms if row.difference and row.verdict == "not decided"]
     if undecided:
         found.append(f"Not decided against the control: {', '.join(undecided)}.")
     return found

@@ -59,6 +59,10 @@ class Summary:
         """The row of the primary comparison's first arm."""
         return next(a for a in self.arms if (a.block, a.arm) == (self.spec.primary_block.name, self.spec.primary.arm))
 
+    def label(self, row: ArmSummary) -> str:
+        """The arm's name, with its block's where there are several."""
+        return f"{row.arm} ({row.block})" if len(self.spec.block) > 1 else row.arm
+
     @property
     def sentence(self) -> str:
         """The verdict as a sentence."""
