@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 try:
     import typer
+    import typer.core
 except ImportError:  # the optimizers need torch alone; the command line is an extra
     sys.exit("The command line needs the extra `bench`: pip install 'dualadam[bench]'")
 
 from dualadam._version import __version__
 
+
+class _Commands(typer.core.TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand; Ctrl-C ends it with a sentence, wherever it strikes."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("\ndualadam: Stopped.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="InvAdam and DualAdam: compare optimizers fairly, and measure what they do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -115,6 +129,8 @@ def flatness(
 def main(argv: list[str] | None = None) -> None:
     """Run the command line: a sentence and exit status 2 for bad input, 1 for failed runs, 130 for an interrupt."""
     argv = sys.argv[1:] if argv is None else argv
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # where an arm's class of the user's own may be
     try:
         app(argv, prog_name="dualadam", standalone_mode=True)
     except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:

@@ -192,3 +192,8 @@ def test_coupled_decay_warns_where_there_is_decay():
     text = TINY.replace('optimizer = "AdamW"', 'optimizer = "Adam"')
     assert parse_spec(text).warnings() == ["'AdamW': its weight decay is coupled (L2), that of the other arms is decoupled."]
     assert parse_spec(text.replace("weight_decay = 0.01", "weight_decay = 0.0")).warnings() == []
+
+
+def test_how_a_class_of_the_readers_own_decays_is_not_claimed():
+    text = TINY.replace('optimizer = "AdamW"', 'optimizer = "torch.optim.Adamax"')
+    assert parse_spec(text).warnings() == ["'AdamW': its weight decay is as torch.optim.Adamax does it, which may be coupled (L2)."]

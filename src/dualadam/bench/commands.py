@@ -18,9 +18,9 @@ from dualadam.bench.optimizers import OPTIMIZERS
 from dualadam.bench.progress import ConsoleProgress
 from dualadam.bench.report import console_table, write_report
 from dualadam.bench.spec import builtin_specs, load_spec
-from dualadam.bench.study import Plan, Store, execute, make_plan
+from dualadam.bench.study import Plan, execute, make_plan, sole_store
 from dualadam.bench.summary import Summary
-from dualadam.bench.tasks import TASKS
+from dualadam.bench.tasks import TASKS, check_data, check_device
 from dualadam.bench.train import time_step
 
 
@@ -35,26 +35,35 @@ def compare(
     plan = make_plan(spec)
     if dry_run:
         _print_plan(plan, console)
+        try:
+            check_data(spec.task, data)
+        except FileNotFoundError as error:
+            errors.print(f"Warning: {error}")
         return
+    if not cluster:  # whose machines have devices and folders of their own
+        check_device(device)
     workers = workers or _num_cores()
     executors = dask_executor(cluster) if cluster else process_executor(workers)
     if estimate:
         with executors as (executor, width):
             _print_estimate(plan, executor, width(), device, console)
         return
+    if not cluster:
+        check_data(spec.task, data)
     folder = out or Path("runs") / spec.name
-    store = Store(folder, spec)
     again = f"dualadam compare {source}" + (f" --out {out}" if out else "")
     where = f"on {cluster}" if cluster else f"{workers} side by side"
-    console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}", markup=False, highlight=False)
-    started = time.monotonic()
-    try:
-        with ConsoleProgress(console) as progress, executors as (executor, width):
-            execute(plan, store, executor, width, data=data, device=device, progress=progress)
-    except KeyboardInterrupt:
-        errors.print(f"\nStopped. {len(store.records)} finished runs are in {store.path}; `{again}` goes on from there.", markup=False)
-        sys.exit(130)
-    summary = write_report(folder)
+    with sole_store(folder, spec) as store:
+        console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}", markup=False, highlight=False)
+        started = time.monotonic()
+        try:
+            with ConsoleProgress(console) as progress, executors as (executor, width):
+                execute(plan, store, executor, width, data=data, device=device, progress=progress)
+        except KeyboardInterrupt:
+            ready = f"{len(store.records)} finished runs are in {store.path}"
+            errors.print(f"\nStopped. {ready}; `{again}` goes on from there.", markup=False)
+            sys.exit(130)
+        summary = write_report(folder)
     _print_summary(summary, console)
     console.print(
         f"\nReport: {folder / 'report.html'} (and report.md, summary.json, runs.jsonl), after {time.monotonic() - started:.0f} s",

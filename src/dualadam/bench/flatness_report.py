@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from dualadam.bench.plots import COLOURS, STYLE, WIDTH, Plot
-from dualadam.bench.tasks import TASKS, get_task
+from dualadam.bench.tasks import TASKS, check_device, get_task
 from dualadam.flatness import (
     MeanLoss,
     SpectralDensity,
@@ -80,6 +80,7 @@ def flatness(
         console.width = max(120, console.width)
     task_name, model_name, weights = load_checkpoint(checkpoint, task, model)
     subset = examples if examples and examples < (TASKS[task_name].num_train or math.inf) else None
+    check_device(device)
     loaded = get_task(task_name, data=data, subset=subset, device=device)
     network = loaded.make_model(model_name)
     try:

@@ -23,7 +23,7 @@ class Entry:
     summary: str
     fixed: Mapping[str, Any] = field(default_factory=dict)
     warmup: bool = False  # a linear warm-up of the learning rate, not of the decay, over 1 / switch_rate steps
-    decoupled: bool = True  # whether weight_decay is decoupled from the gradient
+    decoupled: bool | None = True  # whether weight_decay is decoupled from the gradient; None: the class alone knows
 
     def arguments(self) -> list[str]:
         """Return the names that ``args`` and ``tune`` of a spec may set."""
@@ -62,7 +62,7 @@ def find_entry(name: str) -> Entry:
         raise ValueError(f"the class {name!r} cannot be imported: {error}.") from error
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         raise ValueError(f"{name!r} must be a subclass of torch.optim.Optimizer, got {cls!r}.")
-    return Entry(cls, f"the class {name}")
+    return Entry(cls, f"the class {name}", decoupled=None)
 
 
 def make_optimizer(name: str, params: Any, settings: Mapping[str, Any], weight_decay: float = 0.0) -> Optimizer:

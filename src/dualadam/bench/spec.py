@@ -239,8 +239,13 @@ class Spec(_Strict):
                         f"{arm.name!r}: switch_rate {slowest:g} needs {1 / slowest:,.0f} steps for its hand-over, and a run has "
                         f"{self.total_steps:,}: it would end unfinished. switch_rate_for({self.total_steps}) gives one that fits."
                     )
-                if block.weight_decay and not find_entry(arm.optimizer).decoupled:
-                    found.append(f"{arm.name!r}: its weight decay is coupled (L2), that of the other arms is decoupled.")
+                entry = find_entry(arm.optimizer)
+                if block.weight_decay and not entry.decoupled:
+                    found.append(
+                        f"{arm.name!r}: its weight decay is coupled (L2), that of the other arms is decoupled."
+                        if entry.decoupled is False
+                        else f"{arm.name!r}: its weight decay is as {arm.optimizer} does it, which may be coupled (L2)."
+                    )
         return found
 
 

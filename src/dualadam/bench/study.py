@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -13,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from scipy.stats import qmc
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes on one folder are not noticed there
+    fcntl = None  # type: ignore[assignment]
 
 from dualadam.bench.spec import Arm, Block, Spec
 from dualadam.bench.train import Run, train
@@ -133,9 +139,7 @@ class Store:
 
     def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder, self.path = folder, folder / "runs.jsonl"
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"--out must be a folder, and {folder} is a file.")
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         mine, stored = json.loads(spec.model_dump_json()), folder / "spec.json"
         if stored.exists():
             theirs = json.loads(stored.read_text())
@@ -169,6 +173,23 @@ class Store:
         self.records[record["key"]] = record
 
 
+@contextlib.contextmanager
+def sole_store(folder: Path, spec: Spec) -> Iterator[Store]:
+    """Open the store of an output folder for this process alone, for as long as it lives at most.
+
+    Raises:
+        ValueError: another process writes into the folder, or it cannot be the spec's.
+    """
+    make_folder(folder)
+    with (folder / ".lock").open("w") as lock:
+        if fcntl is not None:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"Another process writes into {folder}. Wait for it, or choose another --out.") from None
+        yield Store(folder, spec)
+
+
 def read_records(path: Path) -> Iterator[Record]:
     """Yield the finished runs of a ``runs.jsonl``; a last line without its end is left out."""
     if not path.exists():
@@ -178,6 +199,13 @@ def read_records(path: Path) -> Iterator[Record]:
             yield json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}, line {number} is damaged ({error}); remove the line, and its run is made again.") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make an output folder where there is none."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out must be a folder, and {folder} is a file.")
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -36,7 +36,7 @@ class ArmSummary:
     state_bytes: int
     peak_bytes: int | None  # largest over the judged runs
     flatness: dict[str, stats.Interval]  # by measure, over the judged runs that finished; empty where it was not measured
-    coupled_decay: bool
+    decoupled_decay: bool | None  # None: only the class knows
     difference: stats.Difference | None = None  # to the control of the block; None for the control itself
     verdict: str = "control"
 
@@ -158,7 +158,7 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
         state_bytes=first["state_bytes"],
         peak_bytes=max((r["peak_bytes"] for r in judged if r["peak_bytes"]), default=None),
         flatness=_flatness(judged),
-        coupled_decay=block.weight_decay > 0 and not find_entry(arm.optimizer).decoupled,
+        decoupled_decay=find_entry(arm.optimizer).decoupled,
     )
 
 

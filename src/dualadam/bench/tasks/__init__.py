@@ -127,6 +127,30 @@ def get_task(name: str, data: str | None = None, subset: int | None = None, devi
     return task
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that this machine has not, before anything is loaded onto it.
+
+    Raises:
+        ValueError: torch cannot make a tensor there; the message has its reason.
+    """
+    try:
+        torch.zeros((), device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device must be one that torch has here, such as cpu, got {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def check_data(name: str, data: str | None = None) -> None:
+    """See whether the data of a task are there, without reading them.
+
+    Raises:
+        FileNotFoundError: they are not; the message says what is expected where, and how to get it.
+    """
+    from dualadam.bench.tasks.image_files import LAYOUTS, data_folder
+
+    if name in LAYOUTS:
+        data_folder(data, name)
+
+
 def synthetic_task(name: str, batch_size: int, device: str = "cpu", precision: str = "float32") -> Task | None:
     """Return a stand-in of noise with the shape of a task's data, for timing a step without them; None where the entry has no shape."""
     entry = TASKS[name]
