@@ -51,7 +51,7 @@ def test_version(capsys):
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], ["compare", "report", "list", "flatness", "--version", "--debug"]),
     (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--dry-run", "--estimate"]),
-    (["report"], ["FOLDER"]),
+    (["report"], ["output folder of a finished comparison"]),
     (["list"], ["tasks, models, optimizers"]),
     (["flatness"], ["CHECKPOINT", "--task", "--rho", "--float64"]),
 ])  # fmt: skip

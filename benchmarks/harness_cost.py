@@ -1,0 +1,82 @@
+"""What the comparison's training loop costs a step, beside a bare PyTorch loop of the same model: python benchmarks/harness_cost.py
+
+Both take the same steps on the same data in turn, in one process on one thread, so that whatever else the machine does meets both;
+printed are the medians and the quartiles of their ratio, whose median must be at most 1.05.
+"""
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+from unittest import mock
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from dualadam.bench import train as harness
+from dualadam.bench.optimizers import make_optimizer
+from dualadam.bench.spec import load_spec
+from dualadam.bench.study import make_plan
+from dualadam.bench.tasks import get_task
+from dualadam.bench.tasks.images import ImageTask, synthetic
+from dualadam.optim import decay_groups
+
+BATCH = 64
+STEPS = {"digits": 50, "grey 28x28": 10}  # of a round: short ones, so that both loops meet the same moments
+
+
+def grey_28(num_train: int = 6400) -> ImageTask:
+    """Return noise of Fashion-MNIST's shape: what a step costs does not depend on what the images show."""
+    return synthetic((1, 28, 28), 10, num_train // 2, "cpu", "float32")
+
+
+def bare(task: ImageTask, run: harness.Run) -> float:
+    """Return the seconds of a step of the loop that everybody writes: images normalised once, shuffled, cut into batches."""
+    torch.manual_seed(0)
+    model = task.make_model(run.model)
+    optimizer = make_optimizer(run.optimizer, decay_groups(model, run.weight_decay), run.settings, run.weight_decay)
+    images, labels = task.normalised(task.images["train"]), task.labels["train"]
+    model.train()
+    total, step = 0.0, 0
+    started = time.perf_counter()
+    while step < run.steps:
+        order = torch.randperm(len(images))
+        for index in order.split(BATCH)[: len(images) // BATCH]:
+            optimizer.zero_grad()
+            loss = cross_entropy(model(images[index]), labels[index])
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+            step += 1
+            if step == run.steps:
+                break
+    float(total)
+    return (time.perf_counter() - started) / run.steps
+
+
+def main() -> None:
+    """Print a line a case."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20.0, help="time spent on each case")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    template = make_plan(load_spec("digits")).tuning_runs[0]
+    print(f"torch {torch.__version__}, 1 thread, small-cnn, batches of {BATCH}")
+    print(f"{'data':<12}{'optimizer':<12}{'bare, ms':>10}{'harness, ms':>13}{'ratio':>8}{'quartiles':>18}{'rounds':>8}")
+    for name, task in {"digits": get_task("digits"), "grey 28x28": grey_28()}.items():
+        for optimizer, settings in (("AdamW", {"lr": 1e-3}), ("DualAdam", {"lr": 1e-3, "switch_rate": 0.1})):
+            changes = {"optimizer": optimizer, "settings": settings, "weight_decay": 0.01, "epochs": None, "batch_size": BATCH}
+            run = replace(template, **changes, steps=STEPS[name])
+            pairs = []
+            deadline = time.monotonic() + arguments.seconds
+            with mock.patch.object(harness, "get_task", lambda *_, task=task, **__: task):
+                while time.monotonic() < deadline or len(pairs) < 4:
+                    pairs.append((bare(task, run), harness.train(run)["seconds_per_step"]))
+            pairs = pairs[1:]  # the first round warms up
+            low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in pairs], n=4)
+            ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
+            print(f"{name:<12}{optimizer:<12}{ours:>10.3f}{theirs:>13.3f}{middle:>8.3f}{f'{low:.3f} to {high:.3f}':>18}{len(pairs):>8}")
+
+
+if __name__ == "__main__":
+    main()
