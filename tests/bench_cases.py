@@ -55,7 +55,7 @@ NUM_RUNS = 3 * 2 + 3 * 3
 ODD = ("[/b] $x^$ &amp; *a* `c` _u_", r"[red]$\\frac{$ \" onload=\"x")
 ODD_NAMES = TINY.replace('"AdamW"\noptimizer', f'"{ODD[0]}"\noptimizer').replace('"DualAdam"', f'"{ODD[1]}"', 2)
 TWO_BLOCKS = TINY + TINY[TINY.index("[[block]]") :].replace("weight_decay = 0.01", 'name = "no decay"')
-LONGER = TINY.replace("steps = 10", "steps = 60")  # long enough a run to be stopped in the middle
+LONGER = TINY.replace("steps = 10", "steps = 40")  # long enough a run to be stopped in the middle
 
 
 def run_of(**changes) -> Run:

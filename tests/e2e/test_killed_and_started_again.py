@@ -1,5 +1,7 @@
 """The real command, killed in every way on its way to the end: it goes on, ends with the same numbers and leaves no process behind."""
 
+import contextlib
+import io
 import itertools
 import os
 import pty
@@ -11,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bench_cases import LONGER, NUM_RUNS, by_key, command, environment, finished
+from bench_cases import LONGER, NUM_RUNS, by_key, command, environment, finished, run_command
 
 from dualadam.bench.study import read_records
 
+pytestmark = pytest.mark.xdist_group("killed")  # one story, told once
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
 
 
@@ -72,12 +75,12 @@ class Story:
         path = self.out / "runs.jsonl"
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
-    def start(self, blow, *, new_lines: int, terminal: bool = False) -> Stage:
+    def start(self, blow, *, new_lines: int, workers: int = 2, terminal: bool = False) -> Stage:
         """Start the command, wait until it has workers and so many new lines, strike, and watch the end."""
         before = len(self.lines())
         ours, theirs = pty.openpty() if terminal else os.pipe()
         process = subprocess.Popen(
-            command("compare", self.spec, "--out", self.out, "--workers", 2),
+            command("compare", self.spec, "--out", self.out, "--workers", workers),
             env={**environment(), "TERM": "xterm"},
             stdin=theirs if terminal else subprocess.DEVNULL,
             stdout=theirs,
@@ -121,6 +124,10 @@ def _is_worker(pid: int) -> bool:
         return False
 
 
+def _kill_worker(pid: int, _) -> None:
+    os.kill(next(filter(_is_worker, children_of(pid))), signal.SIGKILL)
+
+
 def _drain(descriptor: int, output: bytearray) -> None:
     while True:
         try:
@@ -139,13 +146,15 @@ def story(tmp_path_factory) -> dict[str, Stage]:
     stages = {
         "interrupted while starting": story.start(lambda pid, _: os.killpg(pid, signal.SIGINT), new_lines=0),
         "killed": story.start(lambda pid, _: os.kill(pid, signal.SIGKILL), new_lines=2),
-        "worker killed": story.start(lambda pid, _: os.kill(next(filter(_is_worker, children_of(pid))), signal.SIGKILL), new_lines=2),
+        "worker killed": story.start(_kill_worker, new_lines=2, workers=1),
         "Ctrl-C": story.start(lambda _, terminal: os.write(terminal, b"\x03"), new_lines=2, terminal=True),
     }
     path = story.out / "runs.jsonl"
     path.write_bytes(path.read_bytes() + stages["Ctrl-C"].kept[0][:300])  # and a line cut off by a power failure
     stages["to the end"] = story.start(None, new_lines=0)
-    stages["once more"] = story.start(None, new_lines=0)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        status = run_command("compare", story.spec, "--out", story.out)
+    stages["once more"] = Stage(status, output.getvalue(), 0.0, [], story.lines())
     return stages
 
 

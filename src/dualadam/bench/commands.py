@@ -28,7 +28,7 @@ def compare(
     source: str, out: Path | None, *, data: str | None, workers: int, cluster: str | None, device: str, dry_run: bool, estimate: bool
 ) -> None:
     """Run a study, or go on with it, and report."""
-    console, errors = _console(), Console(stderr=True, markup=False)
+    console, errors = _console(), Console(stderr=True, markup=False, soft_wrap=True)
     spec = load_spec(source)
     for warning in spec.warnings():
         errors.print(f"Warning: {warning}", markup=False)
