@@ -28,7 +28,7 @@ demo: setup  ## run the default comparison on real data and write its report to 
 	@$(BIN)/dualadam compare --out runs/digits
 
 test: setup  ## run the tests
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-integrations: setup  ## install what heavier tests need, and run them
 	@$(PIP) --editable '.[integrations]'

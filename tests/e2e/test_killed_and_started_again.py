@@ -17,7 +17,6 @@ from bench_cases import LONGER, NUM_RUNS, by_key, command, environment, finished
 
 from dualadam.bench.study import read_records
 
-pytestmark = pytest.mark.xdist_group("killed")  # one story, told once
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
 
 

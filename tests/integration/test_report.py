@@ -11,7 +11,6 @@ from markdown_it import MarkdownIt  # comes with rich
 from dualadam.bench.report import write_report
 from dualadam.bench.spec import parse_spec
 
-pytestmark = pytest.mark.xdist_group("report")  # each is drawn once
 FLAT = "flatness = true\n" + TINY
 NO_TUNING = (
     re.sub(r"tune = .*", "args = { lr = 1e-3, switch_rate = 0.2 }", TINY)
