@@ -77,7 +77,9 @@ def update_foreach(
                 if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
                     add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
 
-    for targets, (p32, _, m32, v32), step, place in zip(zip(params, exp_avgs, exp_avg_sqs, strict=True), working, steps, places, strict=True):
+    for targets, (p32, _, m32, v32), step, place in zip(
+        zip(params, exp_avgs, exp_avg_sqs, strict=True), working, steps, places, strict=True
+    ):
         write_back(targets, (p32, m32, v32), place, step, stochastic_rounding)
 
 

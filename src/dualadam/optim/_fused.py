@@ -75,7 +75,7 @@ def update_fused(
     Gradients count divided by ``grad_scale`` and are left as they are. Where ``found_inf`` is not 0, neither parameters nor state nor
     step change. torch.compile sees one operator: what happens inside is the same.
     """
-    flags = (eps, weight_decay, switch_rate, maximize, on_device, stochastic_rounding, grad_scale, found_inf)
+    flags: Any = (eps, weight_decay, switch_rate, maximize, on_device, stochastic_rounding, grad_scale, found_inf)
     if torch.compiler.is_compiling():
         numbers = (torch.as_tensor(number, dtype=torch.float64) for number in (lr, *betas))
         torch.ops.dualadam.fused_step(params, grads, exp_avgs, exp_avg_sqs, steps, places, *numbers, *flags)

@@ -102,10 +102,10 @@ def refuses(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, st
         return "state or gradient of another shape"
     if not (param.is_contiguous() and grad.is_contiguous() and exp_avg.is_contiguous() and exp_avg_sq.is_contiguous()):
         strides = [[stride for stride, size in zip(t.stride(), shape, strict=True) if size != 1] for t in tensors]
-        if any(s != strides[0] for s in strides):
-            return "state or gradient laid out in memory unlike the parameter"
         if not is_dense(param):
             return "not dense in memory"
+        if any(s != strides[0] for s in strides):
+            return "state or gradient laid out in memory unlike the parameter"
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"
     return None

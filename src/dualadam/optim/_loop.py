@@ -54,7 +54,8 @@ def update_loop(
 ) -> None:
     """Advance every parameter and its state by one step, in place.
 
-    ``places`` number the parameters for the noise of ``stochastic_rounding``. ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
+    ``places`` number the parameters for the noise of ``stochastic_rounding``.
+    ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
     for param, grad, exp_avg, exp_avg_sq, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
