@@ -10,7 +10,10 @@ MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 
 
 class BuildLibrary(build_ext):
+    """Builds a library that ctypes loads, not a Python module."""
+
     def build_extension(self, ext: Extension) -> None:
+        """Compile with the flags of the compiler at hand."""
         ext.extra_compile_args = MSVC_FLAGS if self.compiler.compiler_type == "msvc" else UNIX_FLAGS
         super().build_extension(ext)
 
@@ -26,6 +29,8 @@ class BuildLibrary(build_ext):
 
 
 class TagWheel(bdist_wheel):
+    """The library suits every Python 3."""
+
     def get_tag(self) -> tuple[str, str, str]:
         """Any Python 3 on this platform."""
         return "py3", "none", super().get_tag()[2]
