@@ -77,7 +77,7 @@ def update_fused(
     """
     flags: Any = (eps, weight_decay, switch_rate, maximize, on_device, stochastic_rounding, grad_scale, found_inf)
     if torch.compiler.is_compiling():
-        numbers = (torch.as_tensor(number, dtype=torch.float64) for number in (lr, *betas))
+        numbers = (n.double() if isinstance(n, Tensor) else torch.full((), n, dtype=torch.float64) for n in (lr, *betas))
         torch.ops.dualadam.fused_step(params, grads, exp_avgs, exp_avg_sqs, steps, places, *numbers, *flags)
     else:
         _advance(params, grads, exp_avgs, exp_avg_sqs, steps, places, lr, *betas, *flags)
