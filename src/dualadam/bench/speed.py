@@ -23,7 +23,7 @@ from dualadam.bench.models import resnet18, vit
 from dualadam.optim import _kernel_cpu, fused_status
 
 BYTES = 28  # per float32 parameter: reads p, g, m, v and writes p, m, v
-REFERENCE = "AdamW fused"
+FUSED, REFERENCE = "DualAdam fused", "AdamW fused"
 KINDS_OF_OPTIMIZER: Any = (("DualAdam", partial(DualAdam, switch_rate=1e-6)), ("AdamW", AdamW))
 KINDS: dict[str, Callable[..., Optimizer]] = {
     f"{name} {path}": partial(kind, **settings)
@@ -32,19 +32,12 @@ KINDS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def shapes_of(model: nn.Module) -> list[tuple[int, ...]]:
-    """Return the shapes of a model's parameters."""
-    return [tuple(p.shape) for p in model.parameters()]
-
-
-def tensor_lists(quick: bool) -> dict[str, Callable[[], list[tuple[int, ...]]]]:
+def tensor_lists(large: int) -> dict[str, list[tuple[int, ...]]]:
     """Return the lists of shapes that are timed. The large tensor is far beyond any cache."""
-    return {
-        "one large tensor": lambda: [(8_000_000 if quick else 32_000_000,)],
-        "ResNet-18": lambda: shapes_of(resnet18(10, 3, 32)),
-        "ViT-S": lambda: shapes_of(vit(10, 3, 32)),
-        "1,000 tensors of 256": lambda: [(256,)] * 1000,
-    }
+    with torch.device("meta"):
+        models = {"ResNet-18": resnet18(10, 3, 32), "ViT-S": vit(10, 3, 32)}
+    lists = {name: [tuple(p.shape) for p in model.parameters()] for name, model in models.items()}
+    return {"one large tensor": [(large,)], **lists, "1,000 tensors of 256": [(256,)] * 1000}
 
 
 def clock(action: Callable[[], Any], device: str) -> float:
@@ -61,22 +54,21 @@ def clock(action: Callable[[], Any], device: str) -> float:
     return begin.elapsed_time(end) / 1e3
 
 
-def interleaved(actions: dict[str, Callable[[], Any]], seconds: float, device: str, least: int = 7) -> dict[str, list[float]]:
-    """Time the actions in turn, so that what else the machine does meets them alike; at least some rounds, then until time is up."""
-    for action in actions.values():
-        action(), action()  # creates the state, warms caches
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    begin, rounds = time.monotonic(), 0
-    while rounds < least or (time.monotonic() - begin < seconds and rounds < 500):
-        for name, action in actions.items():
-            times[name].append(clock(action, device))
-        rounds += 1
-    return times
+def interleaved(actions: dict[str, Callable[[], Any]], seconds: float, device: str) -> dict[str, list[float]]:
+    """Time the actions in turn, so that what else the machine does meets them alike, until the time is up.
+
+    The first round creates the state and warms caches. It counts only where it alone took all the time.
+    """
+    begin = time.monotonic()
+    rounds: list[list[float]] = []
+    while len(rounds) < 500 and (not rounds or time.monotonic() - begin < seconds):
+        rounds.append([clock(action, device) for action in actions.values()])
+    return dict(zip(actions, map(list, zip(*(rounds[1:] or rounds), strict=True)), strict=True))
 
 
 def quartiles(values: list[float]) -> list[float]:
     """Return the 25, 50 and 75 % points."""
-    return statistics.quantiles(values, n=4, method="inclusive")
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def memory_limit(num: int, seconds: float, device: str) -> dict[str, list[float]]:
@@ -93,24 +85,30 @@ def memory_limit(num: int, seconds: float, device: str) -> dict[str, list[float]
     return {name: quartiles([traffic[name] * num / t / 1e9 for t in values]) for name, values in times.items()}
 
 
-def measure(quick: bool = False, device: str = "cpu", progress: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+def measure(
+    quick: bool = False, device: str = "cpu", compiled: bool = False, progress: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """Time all paths on all lists.
 
     Returns:
-        ``environment``; ``limit``, in GB/s; ``rows``, one a list and path: seconds, and the ratio to torch's fused AdamW of the same
-        round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit.
+        ``environment``; ``limit_gigabytes_per_second``; ``rows``, one a list and path: seconds, and the ratio to torch's fused AdamW of
+        the same round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit; ``subnormals``, the time of a step
+        on subnormal moments over that on normal ones.
     """
-    seconds = 2.0 if quick else 15.0
+    seconds, large = (5.0, 8_000_000) if quick else (15.0, 32_000_000)
     rows = []
     progress("memory limit")
-    limits = memory_limit(8_000_000 if quick else 32_000_000, seconds, device)
+    limits = memory_limit(large, seconds / 2, device)
     limit = max(median for _, median, _ in limits.values())
-    for name, make_shapes in tensor_lists(quick).items():
+    for name, shapes in tensor_lists(large).items():
         progress(name)
-        shapes = make_shapes()
-        steps = {kind: _step(make, shapes, device) for kind, make in KINDS.items() if _is_there(kind, device)}
-        times = interleaved({kind: optimizer.step for kind, optimizer in steps.items()}, seconds, device)
-        num = sum(torch.Size(shape).numel() for shape in shapes)
+        params = _params(shapes, device)
+        steps: dict[str, Callable[[], Any]] = {kind: make(params, lr=1e-6).step for kind, make in KINDS.items() if _is_there(kind, device)}
+        if compiled and len(shapes) < 200 and _is_there(FUSED, device):  # a thousand tensors compile for minutes
+            steps[f"{FUSED}, compiled"] = torch.compile(KINDS[FUSED](params, lr=torch.tensor(1e-6)).step)
+            steps[f"{FUSED}, compiled"]()
+        times = interleaved(steps, seconds, device)
+        num = sum(p.numel() for p in params)
         for kind, values in times.items():
             rate = BYTES * num / statistics.median(values) / 1e9
             ratios = [t / r for t, r in zip(values, times[REFERENCE], strict=True)]
@@ -127,19 +125,39 @@ def measure(quick: bool = False, device: str = "cpu", progress: Callable[[str], 
                     "share_of_limit": rate / limit,
                 }
             )
-    return {"environment": _environment(device), "quick": quick, "limit_gigabytes_per_second": limits, "rows": rows}
+    progress("subnormal moments")
+    subnormals = {kind: _subnormals(KINDS[kind], seconds / 4, device) for kind in (FUSED, REFERENCE) if _is_there(kind, device)}
+    result = {"environment": _environment(device), "quick": quick, "limit_gigabytes_per_second": limits}
+    return result | {"rows": rows, "subnormals": subnormals}
 
 
-def _step(make: Callable[..., Optimizer], shapes: list[tuple[int, ...]], device: str) -> Optimizer:
+def _params(shapes: list[tuple[int, ...]], device: str) -> list[nn.Parameter]:
+    """Return parameters with a gradient; all optimizers of a list share them, each has its own state."""
     generator = torch.Generator().manual_seed(0)
     params = [nn.Parameter((torch.randn(shape, generator=generator) * 0.02).to(device)) for shape in shapes]
     for p in params:
         p.grad = (torch.randn(p.shape, generator=generator) * 1e-3).to(device)
-    return make(params, lr=1e-6)
+    return params
+
+
+def _subnormals(make: Callable[..., Optimizer], seconds: float, device: str) -> list[float]:
+    """Return the quartiles of the time on subnormal moments over that on normal ones; the gradient is zero, as an unused row's is."""
+    param = _params([(1_000_000,)], device)[0]
+    param.grad = torch.zeros_like(param)
+    optimizer = make([param], lr=1e-6)
+    times: dict[float, list[float]] = {1e-40: [], 1e-3: []}
+    begin = time.monotonic()
+    while not times[1e-3] or (time.monotonic() - begin < seconds and len(times[1e-3]) < 500):
+        for value, record in times.items():
+            optimizer.step()  # creates the state
+            for key in ("exp_avg", "exp_avg_sq"):
+                optimizer.state[param][key].fill_(value)
+            record.append(clock(optimizer.step, device))
+    return quartiles([a / b for a, b in zip(*times.values(), strict=True)])
 
 
 def _is_there(kind: str, device: str) -> bool:
-    return kind != "DualAdam fused" or fused_status(device=device).available
+    return kind != FUSED or fused_status(device=device).available
 
 
 def _environment(device: str) -> dict[str, Any]:
@@ -216,7 +234,7 @@ def plot(record: dict[str, Any], target: Path) -> None:
         figure.savefig(target, dpi=150, metadata={"Software": None} if target.suffix == ".png" else None)
 
 
-def command(out: Path | None, quick: bool, device: str, record: Path | None, figure: Path | None) -> None:
+def command(out: Path | None, quick: bool, device: str, compiled: bool, record: Path | None, figure: Path | None) -> None:
     """Measure and print, or draw a stored record; what the command line calls."""
     console = Console(width=None if Console().is_terminal else 110)
     if record is not None:
@@ -224,9 +242,11 @@ def command(out: Path | None, quick: bool, device: str, record: Path | None, fig
     else:
         if device != "cpu" and not torch.cuda.is_available():
             raise ValueError(f"device must be cpu on this machine, got {device}: torch finds no CUDA device.")
-        result = measure(quick, device, progress=lambda text: console.print(f"timing: {text}", highlight=False))
+        result = measure(quick, device, compiled, progress=lambda text: console.print(f"timing: {text}", highlight=False))
         console.print(f"{fused_status(device=device)}", markup=False, highlight=False)
     console.print(table(result))
+    for path, (_, ratio, _) in result["subnormals"].items():
+        console.print(f"{path}: a step on subnormal moments takes {ratio:.2f} times one on normal moments.", highlight=False)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(result, indent=1) + "\n")
