@@ -23,6 +23,7 @@ from dualadam.bench.models import resnet18, vit
 from dualadam.optim import _kernel_cpu, fused_status
 
 BYTES = 28  # per float32 parameter: reads p, g, m, v and writes p, m, v
+SECONDS = {False: (15.0, 32_000_000), True: (5.0, 8_000_000)}  # --quick: seconds a list, elements of the large tensor
 FUSED, REFERENCE = "DualAdam fused", "AdamW fused"
 KINDS_OF_OPTIMIZER: Any = (("DualAdam", partial(DualAdam, switch_rate=1e-6)), ("AdamW", AdamW))
 KINDS: dict[str, Callable[..., Optimizer]] = {
@@ -95,7 +96,7 @@ def measure(
         the same round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit; ``subnormals``, the time of a step
         on subnormal moments over that on normal ones.
     """
-    seconds, large = (5.0, 8_000_000) if quick else (15.0, 32_000_000)
+    seconds, large = SECONDS[quick]
     rows = []
     progress("memory limit")
     limits = memory_limit(large, seconds / 2, device)
