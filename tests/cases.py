@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dualadam import DualAdam, InvAdam
 
-PATHS: dict[str, dict[str, Any]] = {"loop": {"foreach": False}, "foreach": {"foreach": True}}
+PATHS: dict[str, dict[str, Any]] = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 BIT_EXACT = ("loop", "foreach")  # paths whose order of operations is torch's
 HALF = (torch.float16, torch.bfloat16)
 

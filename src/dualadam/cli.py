@@ -93,6 +93,21 @@ def escape(
     print(summary(escape_tables(out, QUICK if quick else FULL, num_workers=workers or None), out))
 
 
+@app.command()
+def speed(
+    out: Annotated[Path | None, typer.Option("--out", help="Store the record here (JSON).")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Under a minute, with a smaller large tensor.")] = False,
+    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    compiled: Annotated[bool, typer.Option("--compiled", help="Also the fused step inside torch.compile.")] = False,
+    record: Annotated[Path | None, typer.Option("--record", help="Measure nothing; show this stored record.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw the ratios to this file (.png, .svg).")] = None,
+) -> None:
+    """Time a step: all paths of DualAdam and of torch's AdamW, and the memory's limit."""
+    from dualadam.bench import speed as speed_of
+
+    speed_of.command(out, quick, device, compiled, record, figure)
+
+
 @app.command(name="list")
 def list_() -> None:
     """List tasks, models, optimizers and built-in specs."""

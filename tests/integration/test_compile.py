@@ -89,3 +89,22 @@ def test_a_compiled_step_equals_the_plain_one(path: str, layout: str, backend: s
         torch.testing.assert_close(twin, param, rtol=20 * eps, atol=20 * eps)
         for key in ("exp_avg", "exp_avg_sq"):
             torch.testing.assert_close(compiled.state[twin][key], plain.state[param][key], rtol=1e-6, atol=1e-9)
+
+
+def test_the_fused_step_is_one_graph_of_one_operator_and_the_only_break_is_torchs_own_in_front_of_it():
+    """torch breaks the graph before every optimizer's step, its own included; nothing of the step lies outside the graph after it."""
+    params = [randn(3, 4).clone().requires_grad_(), randn(5).clone().requires_grad_()]
+    optimizer = DualAdam(params, lr=torch.tensor(LR), fused=True)
+    graphs = []
+    torch._dynamo.utils.counters.clear()
+    step = torch.compile(optimizer.step, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+    for i in range(4):
+        for param in params:
+            param.grad = randn(*param.shape, seed=i)
+        optimizer.param_groups[0]["lr"].fill_(schedule(i))
+        step()
+    (graph,) = graphs
+    targets = [node.target for node in graph.graph.nodes if node.op.startswith("call")]
+    assert targets.count(torch.ops.dualadam.fused_step) + targets.count(torch.ops.dualadam.fused_step.default) == 1
+    (reason,) = torch._dynamo.utils.counters["graph_break"]
+    assert "User-inserted graph break" in reason

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from cases import PATHS, Case
+from cases import BIT_EXACT, PATHS, Case
 from oracle import Oracle
 
 from dualadam import DualAdam, InvAdam
@@ -143,7 +143,8 @@ def test_a_complex_parameter_moves_as_its_real_and_imaginary_parts_do(path: str)
             values = torch.view_as_real(weight) if weight.is_complex() else weight
             (values**4).sum().backward()
             optimizer.step()
-    torch.testing.assert_close(torch.view_as_real(number), pair, rtol=0, atol=0)
+    rounding = 0 if path in BIT_EXACT else 1e-5  # complex numbers take the loop, pairs the kernel: a few roundings a step
+    torch.testing.assert_close(torch.view_as_real(number), pair, rtol=rounding, atol=0)
 
 
 @paths

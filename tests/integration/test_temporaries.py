@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,3 +98,34 @@ def test_foreach_allocates_at_most_two_temporaries_while_mixing_and_one_after(se
 
 def test_the_loop_allocates_no_more_than_two_tensors_of_one_parameters_size():
     assert peak_temporaries(lambda params: DualAdam(params, foreach=False), torch.float32) <= 2 / 3 + SCALARS
+
+
+def peak_growth(optimizer: torch.optim.Optimizer) -> int:
+    """Return by how many bytes one more step takes the process's memory above what it holds, as the operating system counts it."""
+
+    def read(key: str) -> int:
+        (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+        return 1024 * int(line.split()[1])
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = read("VmRSS")
+    optimizer.step()
+    return read("VmHWM") - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the process's memory as Linux tells it")
+@pytest.mark.parametrize(("path", "expected"), [("loop", 1), ("foreach", 1), ("fused", 0)])
+@pytest.mark.parametrize("switch_rate", [1e-3, 1.0])
+def test_the_fused_step_allocates_nothing_of_a_parameters_size_in_its_library_either(path: str, expected: int, switch_rate: float):
+    size = 64 * 2**20
+    param = torch.ones(size // 4, requires_grad=True)
+    param.grad = torch.full_like(param, 0.5)
+    optimizer = DualAdam([param], switch_rate=switch_rate, **PATHS[path])
+    for _ in range(2):
+        optimizer.step()
+    assert round(peak_growth(optimizer) / size, 1) == expected
+
+
+def test_the_fused_step_allocates_nothing_in_torch():
+    assert peak_temporaries(lambda params: DualAdam(params, **PATHS["fused"]), torch.float32) == 0
+    assert peak_temporaries(lambda params: DualAdam(params, maximize=True, **PATHS["fused"]), torch.bfloat16) == 0

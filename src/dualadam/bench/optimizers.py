@@ -69,6 +69,8 @@ def make_optimizer(name: str, params: Any, settings: Mapping[str, Any], weight_d
     """Build the optimizer of an arm. ``switch_rate`` of a control is not its own argument: the learning rate carries it."""
     entry = find_entry(name)
     arguments = {**entry.fixed, **{k: v for k, v in settings.items() if not (entry.warmup and k == "switch_rate")}}
+    if isinstance(dtype := arguments.get("state_dtype"), str):  # as a spec writes it: "bfloat16"
+        arguments["state_dtype"] = getattr(torch, dtype, dtype)
     if "weight_decay" in inspect.signature(entry.cls).parameters:
         arguments["weight_decay"] = weight_decay
     return entry.cls(params, **arguments)

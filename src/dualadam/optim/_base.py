@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import torch
@@ -12,6 +14,7 @@ from torch.optim.optimizer import ParamsT, _default_to_fused_or_foreach, _get_sc
 
 from dualadam.optim._checks import check_saved, check_settings
 from dualadam.optim._foreach import update_foreach
+from dualadam.optim._fused import require_fused, update_fused
 from dualadam.optim._loop import HALF, update_loop
 
 # torch 2.13 renamed the check that a captured step is a capturable one
@@ -32,6 +35,15 @@ class MixedAdam(Optimizer):
         if isinstance(param_group, dict):
             check_settings({**self.defaults, **param_group}, known={*self.defaults, "params", "param_names"})
         super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group["fused"]:
+            require_fused(group["params"])
+        _check_storage(group)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves unscaling to the step: as torch's, only where the step is fused."""
+        return all(group["fused"] for group in self.param_groups)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -41,14 +53,14 @@ class MixedAdam(Optimizer):
             for param in group["params"]:
                 state_of_param = self.state.get(param, {})
                 if state_of_param and not isinstance(state_of_param["step"], Tensor):
-                    state_of_param["step"] = _new_step(param, group["capturable"], float(state_of_param["step"]))
+                    state_of_param["step"] = _new_step(param, group, float(state_of_param["step"]))
 
     @torch._disable_dynamo
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state_dict of InvAdam, DualAdam, torch.optim.Adam or torch.optim.AdamW.
 
-        A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has here. The state of half-precision
-        parameters stays in float32, where torch alone would cast it to the parameter's dtype. A coupled decay of torch.optim.Adam
+        A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has here. The state gets the dtype that
+        the group's ``state_dtype`` says, where torch alone would cast it to the parameter's. A coupled decay of torch.optim.Adam
         becomes a decoupled one, with a warning.
 
         Raises:
@@ -67,18 +79,18 @@ class MixedAdam(Optimizer):
             loaded.append({**saved, "param_groups": groups})
             return loaded[0]
 
-        def keep_float32(_: Optimizer) -> None:
+        def keep_state_dtype(_: Optimizer) -> None:
             saved_ids = (i for g in loaded[0]["param_groups"] for i in g["params"])
-            params = (p for g in self.param_groups for p in g["params"])
-            for saved_id, param in zip(saved_ids, params, strict=True):
-                if param.dtype in HALF and saved_id in loaded[0]["state"]:
+            params = ((p, _state_dtype(p, g)) for g in self.param_groups for p in g["params"])
+            for saved_id, (param, dtype) in zip(saved_ids, params, strict=True):
+                if dtype != param.dtype and saved_id in loaded[0]["state"]:
                     for key in ("exp_avg", "exp_avg_sq"):
                         value = loaded[0]["state"][saved_id][key]
-                        self.state[param][key] = value.to(device=param.device, dtype=torch.float32, copy=True)
+                        self.state[param][key] = value.to(device=param.device, dtype=dtype, copy=True)
 
         hooks = [
             self.register_load_state_dict_pre_hook(complete),
-            self.register_load_state_dict_post_hook(keep_float32, prepend=True),
+            self.register_load_state_dict_post_hook(keep_state_dtype, prepend=True),
         ]
         try:
             super().load_state_dict(state_dict)
@@ -94,9 +106,15 @@ class MixedAdam(Optimizer):
         exp_avgs: list[Tensor],
         exp_avg_sqs: list[Tensor],
         steps: list[Tensor],
+        places: list[int],
     ) -> None:
         """Append what the group will update to the lists, creating missing state. torch.compile runs this part once, outside the graph."""
-        for param in group["params"]:
+        first_place = 0  # of the group's parameters among all the optimizer's
+        for earlier in self.param_groups:
+            if earlier is group:
+                break
+            first_place += len(earlier["params"])
+        for place, param in enumerate(group["params"], first_place):
             if param.grad is None:
                 continue
             if param.grad.is_sparse:
@@ -105,8 +123,8 @@ class MixedAdam(Optimizer):
                 )
             state = self.state[param]
             if not state:
-                state["step"] = _new_step(param, group["capturable"])
-                dtype = torch.float32 if param.dtype in HALF else param.dtype
+                state["step"] = _new_step(param, group)
+                dtype = _state_dtype(param, group)
                 state["exp_avg"] = torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype)
                 state["exp_avg_sq"] = torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype)
             if group["differentiable"] and state["step"].requires_grad:
@@ -116,6 +134,7 @@ class MixedAdam(Optimizer):
             exp_avgs.append(state["exp_avg"])
             exp_avg_sqs.append(state["exp_avg_sq"])
             steps.append(state["step"])
+            places.append(place)
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -137,11 +156,13 @@ class MixedAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            lists: tuple[list[Tensor], ...] = ([], [], [], [], [])
+            lists: tuple[list[Any], ...] = ([], [], [], [], [], [])
             self._init_group(group, *lists)
             on_device = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
             value = (lambda x: x) if on_device else _get_value
-            update = update_foreach if _use_foreach(group, lists[0]) else update_loop
+            update: Callable[..., None] = update_foreach if _use_foreach(group, lists[0]) else update_loop
+            if group["fused"]:
+                update = partial(update_fused, grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None))
             update(
                 *lists,
                 lr=value(group["lr"]),
@@ -151,13 +172,32 @@ class MixedAdam(Optimizer):
                 switch_rate=group.get("switch_rate", 0.0),
                 maximize=group["maximize"],
                 on_device=on_device,
+                stochastic_rounding=group["stochastic_rounding"],
             )
         return loss
 
 
-def _new_step(param: Tensor, capturable: bool, value: float = 0.0) -> Tensor:
-    """Return a count of updates: on the parameter's device for captured graphs, else on the CPU, where reading it costs nothing."""
-    return torch.tensor(value, dtype=_get_scalar_dtype(), device=param.device if capturable else "cpu")
+def _new_step(param: Tensor, group: dict[str, Any], value: float = 0.0) -> Tensor:
+    """Return a count of updates: where a captured graph or a kernel reads it, else on the CPU, where reading it costs nothing."""
+    on_device = group["capturable"] or group["fused"]
+    return torch.tensor(value, dtype=_get_scalar_dtype(), device=param.device if on_device else "cpu")
+
+
+def _state_dtype(param: Tensor, group: dict[str, Any]) -> torch.dtype:
+    """Return the dtype of both moments: the group's state_dtype, or the parameter's, but at least float32."""
+    return group["state_dtype"] or (torch.float32 if param.dtype in HALF else param.dtype)
+
+
+def _check_storage(group: dict[str, Any]) -> None:
+    """Refuse a state dtype for complex parameters, and warn where stochastic rounding has nothing to round."""
+    if group["state_dtype"] is not None and any(p.is_complex() for p in group["params"]):
+        raise ValueError(f"state_dtype must be None for complex parameters, got {group['state_dtype']}.")
+    if group["stochastic_rounding"] and torch.bfloat16 not in {group["state_dtype"], *(p.dtype for p in group["params"])}:
+        warnings.warn(
+            "stochastic_rounding=True has no effect: neither the parameters nor their state are bfloat16. state_dtype=torch.bfloat16 "
+            "stores the state so.",
+            stacklevel=2,
+        )
 
 
 def _use_foreach(group: dict[str, Any], params: list[Tensor]) -> bool:
@@ -170,7 +210,7 @@ def _use_foreach(group: dict[str, Any], params: list[Tensor]) -> bool:
     | None    | no             | all CUDA or alike | foreach |
     | None    | else           |                   | loop    |
 
-    A tensor lr without capturable takes the loop (foreach=True is refused with it).
+    fused=True goes before all of it. A tensor lr without capturable takes the loop (foreach=True is refused with it).
     """
     if isinstance(group["lr"], Tensor) and not group["capturable"]:
         if group["foreach"]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -52,13 +53,18 @@ def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
 
     if settings.get("amsgrad"):  # a group written for torch.optim.AdamW
         raise ValueError(f"amsgrad must be False, got {settings['amsgrad']}: it has no counterpart here.")
-    for name in ("foreach", "fused", "maximize", "capturable", "differentiable"):
+    for name in ("foreach", "fused", "maximize", "capturable", "differentiable", "stochastic_rounding"):
         if not isinstance(settings[name], bool) and not (settings[name] is None and name in ("foreach", "fused")):
             raise TypeError(f"{name} must be True or False{' or None' if name in ('foreach', 'fused') else ''}, got {settings[name]!r}.")
+    if settings["state_dtype"] not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(f"state_dtype must be None, torch.float32 or torch.bfloat16, got {settings['state_dtype']!r}.")
     if settings["fused"]:
-        raise RuntimeError(
-            "fused=True is not available: this version has no fused kernel. Leave fused=None; foreach=True is the fastest path."
-        )
+        if settings["differentiable"]:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if settings["foreach"]:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+    if settings["stochastic_rounding"] and settings["differentiable"]:
+        raise RuntimeError("`stochastic_rounding` does not support `differentiable`")
     if settings["foreach"]:
         if settings["differentiable"]:
             raise RuntimeError("`foreach` does not support `differentiable`; leave foreach=None.")

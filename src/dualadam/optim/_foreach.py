@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from dualadam.optim._equations import step_coefficients
-from dualadam.optim._loop import HALF, as_double, real_float32
+from dualadam.optim._loop import as_double, real_float32
+from dualadam.optim._rounding import write_back
 
 
 def update_foreach(
@@ -18,6 +19,7 @@ def update_foreach(
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
+    places: list[int],
     *,
     lr: float | Tensor,
     betas: tuple[float | Tensor, float | Tensor],
@@ -26,17 +28,17 @@ def update_foreach(
     switch_rate: float,
     maximize: bool,
     on_device: bool,
+    stochastic_rounding: bool,
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
 
-    Allocates one parameter-sized temporary (two with ``on_device``), and copies of half-precision or negated gradients.
+    Allocates one parameter-sized temporary (two with ``on_device``), and copies of half-precision tensors or negated gradients.
     """
     if not params:
         return
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    working = [real_float32(p, g, maximize) for p, g in zip(params, grads, strict=True)]
-    exp_avgs, exp_avg_sqs = ([torch.view_as_real(s) if torch.is_complex(s) else s for s in states] for states in (exp_avgs, exp_avg_sqs))
-    lists = [[p for p, _ in working], [g for _, g in working], exp_avgs, exp_avg_sqs, steps]
+    working = [real_float32(*tensors, maximize) for tensors in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)]
+    lists = [*(list(column) for column in zip(*working, strict=True)), steps]
     for p, g, m, v, t in by_device_and_dtype(lists):
         if t[0].is_cpu and not torch.compiler.is_compiling():
             torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
@@ -75,9 +77,10 @@ def update_foreach(
                 if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
                     add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
 
-    for param, (p32, _) in zip(params, working, strict=True):
-        if param.dtype in HALF:
-            param.copy_(p32)
+    for targets, (p32, _, m32, v32), step, place in zip(
+        zip(params, exp_avgs, exp_avg_sqs, strict=True), working, steps, places, strict=True
+    ):
+        write_back(targets, (p32, m32, v32), place, step, stochastic_rounding)
 
 
 def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:

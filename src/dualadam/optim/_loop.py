@@ -8,22 +8,23 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._equations import step_coefficients
+from dualadam.optim._rounding import write_back
 
 HALF = (torch.float16, torch.bfloat16)
 
 
-def real_float32(param: Tensor, grad: Tensor, maximize: bool) -> tuple[Tensor, Tensor]:
-    """Return (param, grad) as the arithmetic wants them: real, at least float32, grad pointing uphill of what is minimised.
+def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, maximize: bool) -> list[Tensor]:
+    """Return (p, g, m, v) as the arithmetic wants them: real, at least float32, g pointing uphill of what is minimised.
 
-    For half-precision parameters the first is a float32 copy, which the caller writes back; otherwise it shares the parameter's memory.
+    What is stored in another dtype becomes a copy, which the caller writes back; the rest shares its memory.
     """
     if maximize:
         grad = -grad
+    tensors = (param, grad, exp_avg, exp_avg_sq)
     if torch.is_complex(param):
-        return torch.view_as_real(param), torch.view_as_real(grad)
-    if param.dtype in HALF:
-        return param.float(), grad.float()
-    return param, grad
+        return [torch.view_as_real(t) for t in tensors]
+    dtype = torch.float32 if param.dtype in HALF else param.dtype
+    return [t.to(dtype) for t in tensors]
 
 
 def as_double(scalar: float | Tensor) -> Any:
@@ -40,6 +41,7 @@ def update_loop(
     exp_avgs: list[Tensor],
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
+    places: list[int],
     *,
     lr: float | Tensor,
     betas: tuple[float | Tensor, float | Tensor],
@@ -48,17 +50,17 @@ def update_loop(
     switch_rate: float,
     maximize: bool,
     on_device: bool,
+    stochastic_rounding: bool,
 ) -> None:
     """Advance every parameter and its state by one step, in place.
 
+    ``places`` number the parameters for the noise of ``stochastic_rounding``.
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    for param, grad, exp_avg, exp_avg_sq, step in zip(params, grads, exp_avgs, exp_avg_sqs, steps, strict=True):
+    for param, grad, exp_avg, exp_avg_sq, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        p, g = real_float32(param, grad, maximize)
-        m = torch.view_as_real(exp_avg) if torch.is_complex(exp_avg) else exp_avg
-        v = torch.view_as_real(exp_avg_sq) if torch.is_complex(exp_avg_sq) else exp_avg_sq
+        p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
 
         if weight_decay != 0:
             p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
@@ -84,5 +86,4 @@ def update_loop(
             if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
                 p.addcmul_(m, r, value=c_inv)
 
-        if param.dtype in HALF:
-            param.copy_(p)
+        write_back((param, exp_avg, exp_avg_sq), (p, m, v), place, step, stochastic_rounding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
@@ -32,15 +33,23 @@ class DualAdam(MixedAdam):
         weight_decay: decoupled decay lambda per unit of lr, at least 0; not scaled by alpha. AdamW's default is 0.01, this one 0.
         switch_rate: xi per step, in [0, 1]: 0 is InvAdam for ever, 1 is Adam from the first step. See ``switch_rate_for``.
         foreach: True or False to choose the list-wise path; None takes it for parameters on CUDA, as torch does.
-        fused: must be None or False: this version has no fused kernel.
+        fused: True takes one pass over the data per step, in compiled code (on the CPU; see ``dualadam.optim.fused_status``). What the
+            kernel does not take (complex or other dtypes, tensors that are not dense or laid out unlike each other, other devices) takes
+            the path it would take without. Subnormal numbers count as 0. None and False leave it off. Not with foreach or differentiable.
         maximize: ascend instead of descend.
         capturable: keep the count on the parameter's device, so that the step can be captured in a CUDA graph.
         differentiable: let autograd record the step.
+        state_dtype: dtype of the two moments: None is the parameter's, float32 for half-precision parameters; torch.bfloat16 halves
+            their memory, with the arithmetic still in float32. Rounded to nearest, a bfloat16 second moment stalls once its relative
+            change per step, at most 1 - beta2, is below 2e-3: use it with stochastic_rounding. Not for complex parameters.
+        stochastic_rounding: round bfloat16 parameters and state to one of the two neighbours, with probabilities that make the mean
+            right, instead of to the nearest. The noise is a hash of the parameter's place in the optimizer, its step and the element:
+            the same in every path, and in a resumed run. float16 is always rounded to nearest.
 
     Raises:
         ValueError: an argument is out of range, or a group has a key that looks like a misspelt setting.
         TypeError: an argument has the wrong type.
-        RuntimeError: settings that exclude each other, a sparse gradient, or fused=True.
+        RuntimeError: settings that exclude each other, a sparse gradient, or fused=True without the compiled kernel.
 
     Example:
         >>> import torch
@@ -73,6 +82,8 @@ class DualAdam(MixedAdam):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -87,6 +98,8 @@ class DualAdam(MixedAdam):
                 "maximize": maximize,
                 "capturable": capturable,
                 "differentiable": differentiable,
+                "state_dtype": state_dtype,
+                "stochastic_rounding": stochastic_rounding,
             },
         )
 
@@ -100,7 +113,8 @@ class InvAdam(MixedAdam):
     multiplies it by c^2, and a usable lr is about 1 / vh times Adam's (near 100 on small networks). Never compare it at Adam's lr.
 
     Args:
-        params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable: as for ``DualAdam``.
+        params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable, state_dtype, stochastic_rounding:
+            as for ``DualAdam``.
 
     Raises:
         ValueError, TypeError, RuntimeError: as for ``DualAdam``.
@@ -133,6 +147,8 @@ class InvAdam(MixedAdam):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
+        state_dtype: torch.dtype | None = None,
+        stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -146,5 +162,7 @@ class InvAdam(MixedAdam):
                 "maximize": maximize,
                 "capturable": capturable,
                 "differentiable": differentiable,
+                "state_dtype": state_dtype,
+                "stochastic_rounding": stochastic_rounding,
             },
         )

@@ -1,0 +1,164 @@
+"""The compiled step on the CPU: finds the library, checks every tensor that it gets an address of, and calls it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import sys
+from array import array
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dualadam.optim._rounding import is_dense
+
+ABI_VERSION = 1  # dualadam_abi_version() in _kernel_cpu.cpp
+LIBRARY = Path(__file__).with_name("libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so"))
+CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
+STATE_DTYPES = {
+    torch.float32: (torch.float32, torch.bfloat16),
+    torch.float64: (torch.float64,),
+    torch.float16: (torch.float32, torch.bfloat16),
+    torch.bfloat16: (torch.float32, torch.bfloat16),
+}
+PLAIN = (Tensor, torch.nn.Parameter)
+ALLOW_AVX2 = True  # tests turn it off: the bits must not change
+
+
+class Settings(ctypes.Structure):
+    """``struct Settings`` of _kernel_cpu.cpp."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "switch_rate", "grad_factor")),
+        *((name, ctypes.c_int32) for name in ("param_dtype", "state_dtype", "step_dtype", "stochastic_rounding", "allow_avx2")),
+    )
+
+
+@functools.cache
+def load() -> ctypes.CDLL | str:
+    """Return the library, or a sentence that says why there is none."""
+    if not LIBRARY.exists():
+        return "the CPU kernel was not compiled when dualadam was installed; install a C++ compiler and reinstall dualadam"
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+        version = library.dualadam_abi_version()
+    except (OSError, AttributeError) as error:
+        return f"the CPU kernel could not be loaded ({error}); reinstall dualadam"
+    if version != ABI_VERSION:
+        return f"the CPU kernel belongs to another version of dualadam (interface {version}, not {ABI_VERSION}); reinstall dualadam"
+    pointers = [ctypes.c_void_p] * 7
+    library.dualadam_step.argtypes = [ctypes.c_int64, *pointers, ctypes.POINTER(Settings), ctypes.c_void_p]
+    library.dualadam_stream.argtypes = [ctypes.c_int64, *pointers[:4], ctypes.c_void_p]
+    library.dualadam_stream.restype = None
+    return library
+
+
+@functools.cache
+def parallel_for() -> int | None:
+    """Return the address of torch's own parallel loop, whose threads the kernel borrows; None is one thread."""
+    name = {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(sys.platform, "libtorch_cpu.so")
+    try:
+        function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name)).torch_parallel_for
+    except (OSError, AttributeError):
+        return None
+    return ctypes.cast(function, ctypes.c_void_p).value
+
+
+def unavailable() -> str | None:
+    """Why no tensor can take this kernel; None if it is there."""
+    if os.environ.get("DUALADAM_DISABLE_FUSED", "0") not in ("", "0"):
+        return "the environment variable DUALADAM_DISABLE_FUSED is set"
+    library = load()
+    return library if isinstance(library, str) else None
+
+
+def describe() -> str:
+    """Say what the kernel runs on."""
+    library = load()
+    assert not isinstance(library, str)
+    instructions = "AVX2" if ALLOW_AVX2 and library.dualadam_has_avx2() else "baseline"
+    threads = f"{torch.get_num_threads()} of torch's threads" if parallel_for() else "one thread"
+    return f"the compiled CPU kernel ({LIBRARY.name}, {instructions} instructions, {threads})"
+
+
+def refuses(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor) -> str | None:
+    """Why these tensors must not reach the kernel; None if they may. It sees bare addresses: this is all that guards the memory."""
+    tensors = (param, grad, exp_avg, exp_avg_sq)
+    if type(param) not in PLAIN or type(grad) not in PLAIN or type(exp_avg) not in PLAIN or type(exp_avg_sq) not in PLAIN:
+        return "tensor subclass"
+    if not (param.is_cpu and grad.is_cpu and exp_avg.is_cpu and exp_avg_sq.is_cpu and step.is_cpu):
+        return "state, gradient or step on another device"
+    dtype = exp_avg.dtype
+    if param.dtype != grad.dtype or dtype != exp_avg_sq.dtype or dtype not in STATE_DTYPES.get(param.dtype, ()):
+        return f"{param.dtype} with state in {dtype}".replace("torch.", "")
+    if step.dtype not in (torch.float32, torch.float64) or step.numel() != 1:
+        return "step is not one floating-point number"
+    shape = param.shape
+    if not (grad.shape == shape and exp_avg.shape == shape and exp_avg_sq.shape == shape):
+        return "state or gradient of another shape"
+    if not (param.is_contiguous() and grad.is_contiguous() and exp_avg.is_contiguous() and exp_avg_sq.is_contiguous()):
+        strides = [[stride for stride, size in zip(t.stride(), shape, strict=True) if size != 1] for t in tensors]
+        if not is_dense(param):
+            return "not dense in memory"
+        if any(s != strides[0] for s in strides):
+            return "state or gradient laid out in memory unlike the parameter"
+    if param.is_neg() or grad.is_neg():
+        return "lazily negated tensor"
+    return None
+
+
+def step_tensors(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    exp_avgs: Sequence[Tensor],
+    exp_avg_sqs: Sequence[Tensor],
+    steps: Sequence[Tensor],
+    places: Sequence[int],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float | Tensor, float | Tensor],
+    eps: float,
+    weight_decay: float,
+    switch_rate: float,
+    maximize: bool,
+    stochastic_rounding: bool,
+    grad_scale: Tensor | None,
+    found_inf: Tensor | None,
+) -> None:
+    """Advance tensors that ``refuses`` let through; arguments as for ``update_fused``."""
+    if found_inf is not None and found_inf.item():
+        return
+    grad_factor = (-1.0 if maximize else 1.0) / (1.0 if grad_scale is None else grad_scale.item())
+    numbers = (*(float(x) for x in (lr, *betas)), eps, weight_decay, switch_rate, grad_factor)
+    library = load()
+    assert not isinstance(library, str)
+    # autograd is told before the memory changes: what it refuses (inference tensors) is then still untouched
+    torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *steps])
+    by_dtypes: dict[tuple[torch.dtype, ...], list[tuple]] = defaultdict(list)
+    for row in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
+        by_dtypes[row[0].dtype, row[2].dtype, row[4].dtype].append(row)
+    for dtypes, rows in by_dtypes.items():
+        *columns, column_of_places = zip(*rows, strict=True)
+        settings = Settings(*numbers, *(CODES[dtype] for dtype in dtypes), stochastic_rounding, ALLOW_AVX2)
+        sizes = array("q", [p.numel() for p in columns[0]])
+        tables = [sizes, *(array("Q", [t.data_ptr() for t in column]) for column in columns), array("q", column_of_places)]
+        addresses = [table.buffer_info()[0] for table in tables]
+        error = library.dualadam_step(len(rows), *addresses, ctypes.byref(settings), parallel_for())
+        if error:
+            raise RuntimeError(f"The CPU kernel refused {len(rows)} tensors of {dtypes} (code {error}); they are unchanged.")
+
+
+def stream(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
+    """Read four contiguous float32 tensors of one size and add the first to the three others: the memory traffic of a step."""
+    library = load()
+    if isinstance(library, str):
+        raise RuntimeError(f"The memory limit cannot be measured: {library}.")
+    tensors = (a, b, c, d)
+    if any(t.dtype != torch.float32 or not t.is_cpu or not t.is_contiguous() or t.numel() != a.numel() for t in tensors):
+        raise ValueError("stream needs four contiguous float32 CPU tensors of one size.")
+    torch.autograd.graph.increment_version([b, c, d])
+    library.dualadam_stream(a.numel(), *(t.data_ptr() for t in tensors), parallel_for())
