@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "optim": set(),
     "flatness": set(),
     "jax": set(),
-    "diffusion": {"optim"},
+    "diffusion": {"optim", "_version"},
     "bench": {"optim", "flatness", "_version"},
     "cli": {"bench", "diffusion", "flatness", "optim", "_version"},
     "__main__": {"cli"},
