@@ -198,7 +198,7 @@ def what_steps_print(site: Path) -> list[str]:
 
 def test_without_a_compiler_the_installation_succeeds_and_only_the_fused_path_is_missing(tmp_path: Path):
     project, site = copy_of_the_project(tmp_path / "project"), tmp_path / "site"
-    run(*PIP, "install", "--no-deps", "--no-build-isolation", "--target", site, project, **NO_COMPILER)
+    run(*PIP, "install", "--no-deps", "--no-build-isolation", "--ignore-installed", "--target", site, project, **NO_COMPILER)
     assert what_steps_print(site) == [
         "moved",
         "moved",
@@ -216,5 +216,5 @@ def test_the_wheel_is_for_any_python_3_on_this_platform_and_brings_the_library(w
 
 def test_an_editable_installation_puts_the_library_beside_its_source(tmp_path: Path):
     project = copy_of_the_project(tmp_path / "project")
-    run(*PIP, "install", "--no-deps", "--no-build-isolation", "--prefix", tmp_path / "prefix", "--editable", project)
+    run(*PIP, "install", "--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", tmp_path / "prefix", "--editable", project)
     assert what_steps_print(project / "src") == ["moved", "moved", "moved"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dualadam.bench.optimizers import OPTIMIZERS, find_entry, take_a_step
@@ -67,7 +67,7 @@ class Arm(_Strict):
     """One optimizer with what is fixed and what is tuned."""
 
     name: Name
-    optimizer: str
+    optimizer: Annotated[str, Field(validation_alias=AliasChoices("optimizer", "class"))]
     args: dict[str, Plain] = {}
     tune: dict[str, Range] = {}
     loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
