@@ -231,12 +231,13 @@ def plot(record: dict[str, Any], target: Path) -> None:
                 axes.text(high, y, f"  {median:.2f}", va="center", fontsize=9)
             axes.set_yticks(range(len(rows)), [row["path"] for row in rows], fontsize=9)
             axes.axvline(1, color="black", linewidth=0.8, linestyle="--")
-            axes.set_xlim(0, max(row["ratio"][2] for row in rows) * 1.2)
-            axes.set_title(f"{name}, {rows[0]['parameters'] / 1e6:.3g} M parameters", fontsize=10)
+            axes.set_xlim(0, max(row["ratio"][2] for row in rows) * 1.35)
+            axes.set_title(f"{name} ({rows[0]['parameters'] / 1e6:.3g} M)", fontsize=9, loc="right")
             axes.grid(axis="y", visible=False)
         environment = record["environment"]
         figure.supxlabel("time of a step / torch AdamW fused (median and quartiles of interleaved rounds)", fontsize=10)
-        figure.suptitle(f"{environment['processor']}, {environment['threads']} threads, torch {environment['torch']}", fontsize=10)
+        load = "" if environment["load_average"] is None else f", load average {environment['load_average']:.1f} before"
+        figure.suptitle(f"{environment['processor']}, {environment['threads']} threads, torch {environment['torch']}{load}", fontsize=10)
         target.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(target, dpi=150, metadata={"Software": None} if target.suffix == ".png" else None)
 
