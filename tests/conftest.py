@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 import torch
 from hypothesis import settings
+
+# A shell starts background jobs with SIGINT ignored, and every child inherits that: tests of Ctrl-C need the usual handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
 settings.load_profile("deterministic")
