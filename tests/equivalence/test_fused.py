@@ -320,15 +320,35 @@ def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> N
         torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
 
 
+@pytest.mark.parametrize("reason", FALLS_BACK)
+def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: str) -> None:
+    plain = trained("fused", [normal(8), normal(0), normal(2, 3)], 1)
+    refused = DualAdam([FALLS_BACK[reason]()], fused=True)
+    refused.step()
+    rows = [
+        (p, p.grad, *(optimizer.state[p][key] for key in ("exp_avg", "exp_avg_sq", "step")))
+        for optimizer in (plain[1], refused)
+        for p in optimizer.param_groups[0]["params"]
+    ]
+    assert [_kernel_cpu.refuses(*row) is None for row in rows] == [True, True, True, False]
+    assert _kernel_cpu.takes_all(*zip(*rows[:3], strict=True))
+    for where in range(4):  # wherever it stands among the others
+        mixed = [*rows[:where], rows[3], *rows[where:3]]
+        assert not _kernel_cpu.takes_all(*zip(*mixed, strict=True))
+
+
 def test_a_state_of_another_shape_never_reaches_the_kernel() -> None:
     params, optimizer = trained("fused", [normal(8)], 1)
     for key, wrong in (("exp_avg", torch.zeros(4)), ("exp_avg_sq", torch.zeros(4)), ("step", torch.zeros(0))):
         state = {**optimizer.state[params[0]], key: wrong}
         row = (params[0], params[0].grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
         assert _kernel_cpu.refuses(*row)
+        assert not _kernel_cpu.takes_all(*([value] for value in row))
     half = optimizer.state[params[0]]["exp_avg"].half()
-    assert _kernel_cpu.refuses(params[0], params[0].grad, half, half, optimizer.state[params[0]]["step"])
-    assert _kernel_cpu.refuses(params[0], params[0].grad.to("meta"), half, half, optimizer.state[params[0]]["step"])
+    for grad in (params[0].grad, params[0].grad.to("meta")):
+        row = (params[0], grad, half, half, optimizer.state[params[0]]["step"])
+        assert _kernel_cpu.refuses(*row)
+        assert not _kernel_cpu.takes_all(*([value] for value in row))
 
 
 def test_parameters_that_join_late_keep_their_own_step_in_one_group() -> None:

@@ -72,18 +72,17 @@ def quartiles(values: list[float]) -> list[float]:
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
-def memory_limit(num: int, seconds: float, device: str) -> dict[str, list[float]]:
-    """Return GB/s (quartiles) of two plain loops: a triad of torch's, and on the CPU the 4 reads and 3 writes of a step without the step.
+def memory_loops(num: int, device: str) -> dict[str, tuple[int, Callable[[], Any]]]:
+    """Return plain loops that show what the memory allows, as (bytes they move, loop): a triad of torch's, and on the CPU the 4 reads and
+    3 writes of a step without the step.
 
     The triad a = b + 3 c counts 16 bytes an element: the memory is read before it is written.
     """
     a, b, c, d = (torch.ones(num, device=device) for _ in range(4))
-    actions: dict[str, Callable[[], Any]] = {"triad": lambda: torch.add(b, c, alpha=3, out=a)}
-    traffic = {"triad": 16, "stream": BYTES}
+    loops: dict[str, tuple[int, Callable[[], Any]]] = {"triad": (16 * num, lambda: torch.add(b, c, alpha=3, out=a))}
     if device == "cpu" and not _kernel_cpu.unavailable():
-        actions["stream"] = lambda: _kernel_cpu.stream(d, a, b, c)
-    times = interleaved(actions, seconds, device)
-    return {name: quartiles([traffic[name] * num / t / 1e9 for t in values]) for name, values in times.items()}
+        loops["stream"] = BYTES * num, lambda: _kernel_cpu.stream(d, a, b, c)
+    return loops
 
 
 def measure(
@@ -92,15 +91,14 @@ def measure(
     """Time all paths on all lists.
 
     Returns:
-        ``environment``; ``limit_gigabytes_per_second``; ``rows``, one a list and path: seconds, and the ratio to torch's fused AdamW of
-        the same round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit; ``subnormals``, the time of a step
-        on subnormal moments over that on normal ones.
+        ``environment``; ``limit_gigabytes_per_second`` (quartiles of each loop); ``rows``, one a list and path: seconds, and the ratio to
+        torch's fused AdamW of the same round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit, which is the
+        faster loop. The loops run in the rounds of the large tensor's fused steps, whose share is the median over these rounds: other
+        minutes have other limits. ``subnormals``: the time of a step on subnormal moments over that on normal ones.
     """
     seconds, large = SECONDS[quick]
     rows = []
-    progress("memory limit")
-    limits = memory_limit(large, seconds / 2, device)
-    limit = max(median for _, median, _ in limits.values())
+    limits: dict[str, list[float]] = {}  # of the memory loops, measured with the first list, the large tensor
     for name, shapes in tensor_lists(large).items():
         progress(name)
         params = _params(shapes, device)
@@ -112,12 +110,21 @@ def measure(
         # apart: the others take ten times as long, and would leave the fused ones few rounds
         fast = {kind: step for kind, step in steps.items() if "fused" in kind}
         slow = {kind: step for kind, step in steps.items() if "fused" not in kind or kind == REFERENCE}
-        of_fast, of_slow = (interleaved(part, seconds / 2, device) for part in (fast, slow))
         num = sum(p.numel() for p in params)
+        loops = {} if limits else memory_loops(large, device)
+        of_fast = interleaved(fast | {loop: action for loop, (_, action) in loops.items()}, seconds / 2, device)
+        of_slow = interleaved(slow, seconds / 2, device)
+        if loops:
+            rates = {loop: [moved / t / 1e9 for t in of_fast[loop]] for loop, (moved, _) in loops.items()}
+            limits = {loop: quartiles(values) for loop, values in rates.items()}
+            limit_of_round = [max(values) for values in zip(*rates.values(), strict=True)]
         for kind in steps:
             times = of_fast if kind in fast else of_slow
             values = times[kind]
             rate = BYTES * num / statistics.median(values) / 1e9
+            share = rate / statistics.median(limit_of_round)
+            if loops and kind in fast:
+                share = statistics.median(BYTES * num / t / 1e9 / limit for t, limit in zip(values, limit_of_round, strict=True))
             ratios = [t / r for t, r in zip(values, times[REFERENCE], strict=True)]
             rows.append(
                 {
@@ -129,7 +136,7 @@ def measure(
                     "seconds": quartiles(values),
                     "ratio": quartiles(ratios),
                     "gigabytes_per_second": rate,
-                    "share_of_limit": rate / limit,
+                    "share_of_limit": share,
                 }
             )
     progress("subnormal moments")

@@ -1,7 +1,7 @@
 """The fused path: each tensor takes the kernel of its device, and what no kernel takes goes the way it would go without.
 
-A kernel is a module with ``unavailable()``, ``describe()``, ``refuses(...)`` and ``step_tensors(...)`` as in _kernel_cpu.py; ``KERNELS``
-names the one of each device type.
+A kernel is a module with ``unavailable()``, ``describe()``, ``takes_all(...)``, ``refuses(...)`` and ``step_tensors(...)`` as in
+_kernel_cpu.py; ``KERNELS`` names the one of each device type.
 """
 
 from __future__ import annotations
@@ -102,13 +102,17 @@ def _advance(
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> None:
-    rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
-    why_unavailable = unavailable()
-    for row in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
-        rows_of[choose_kernel(row, why_unavailable)[0]].append(row)
-
+    columns = (params, grads, exp_avgs, exp_avg_sqs, steps, places)
     common = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay, "switch_rate": switch_rate}
     common |= {"maximize": maximize, "stochastic_rounding": stochastic_rounding}
+    why_unavailable = unavailable()
+    device = params[0].device.type if params else ""
+    if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(*columns[:5]):
+        KERNELS[device].step_tensors(*columns, **common, grad_scale=grad_scale, found_inf=found_inf)
+        return
+    rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
+    for row in zip(*columns, strict=True):
+        rows_of[choose_kernel(row, why_unavailable)[0]].append(row)
     rest = rows_of.pop(None, [])
     for kernel, rows in rows_of.items():
         assert kernel is not None

@@ -9,7 +9,9 @@ import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,9 @@ STATE_DTYPES = {
     torch.float16: (torch.float32, torch.bfloat16),
     torch.bfloat16: (torch.float32, torch.bfloat16),
 }
-PLAIN = (Tensor, torch.nn.Parameter)
+STEP_DTYPES = (torch.float32, torch.float64)
+PLAIN = {Tensor, torch.nn.Parameter}
+DTYPE, SHAPE, IS_CPU = attrgetter("dtype"), attrgetter("shape"), attrgetter("is_cpu")
 ALLOW_AVX2 = True  # tests turn it off: the bits must not change
 
 
@@ -95,7 +99,7 @@ def refuses(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, st
     dtype = exp_avg.dtype
     if param.dtype != grad.dtype or dtype != exp_avg_sq.dtype or dtype not in STATE_DTYPES.get(param.dtype, ()):
         return f"{param.dtype} with state in {dtype}".replace("torch.", "")
-    if step.dtype not in (torch.float32, torch.float64) or step.numel() != 1:
+    if step.dtype not in STEP_DTYPES or step.numel() != 1:
         return "step is not one floating-point number"
     shape = param.shape
     if not (grad.shape == shape and exp_avg.shape == shape and exp_avg_sq.shape == shape):
@@ -109,6 +113,30 @@ def refuses(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, st
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"
     return None
+
+
+def takes_all(
+    params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor], steps: Sequence[Tensor]
+) -> bool:
+    """Whether all tensors are contiguous and of the same dtypes, and ``refuses`` none: asked by columns, in a quarter of the time.
+
+    Most groups are like that. False says nothing: ask ``refuses`` row by row.
+    """
+    large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
+    dtypes = [set(map(DTYPE, column)) for column in (params, grads, exp_avgs, exp_avg_sqs, steps)]
+    if set(map(type, large)) - PLAIN or any(len(of_column) != 1 for of_column in dtypes):
+        return False
+    (param,), (grad,), (exp_avg,), (exp_avg_sq,), (step,) = dtypes
+    if param != grad or exp_avg != exp_avg_sq or exp_avg not in STATE_DTYPES.get(param, ()) or step not in STEP_DTYPES:
+        return False
+    shapes = list(map(SHAPE, params))
+    return (
+        all(map(IS_CPU, [*large, *steps]))
+        and all(map(Tensor.is_contiguous, large))
+        and not any(map(Tensor.is_neg, [*params, *grads]))
+        and all(list(map(SHAPE, column)) == shapes for column in (grads, exp_avgs, exp_avg_sqs))
+        and set(map(Tensor.numel, steps)) == {1}
+    )
 
 
 def step_tensors(
@@ -138,18 +166,23 @@ def step_tensors(
     assert not isinstance(library, str)
     # autograd is told before the memory changes: what it refuses (inference tensors) is then still untouched
     torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *steps])
-    by_dtypes: dict[tuple[torch.dtype, ...], list[tuple]] = defaultdict(list)
-    for row in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
-        by_dtypes[row[0].dtype, row[2].dtype, row[4].dtype].append(row)
-    for dtypes, rows in by_dtypes.items():
-        *columns, column_of_places = zip(*rows, strict=True)
+    columns_of: dict[tuple[torch.dtype, ...], Sequence[Sequence[Any]]] = {}
+    dtypes_of = list(zip(map(DTYPE, params), map(DTYPE, exp_avgs), map(DTYPE, steps), strict=True))
+    if len(set(dtypes_of)) == 1:
+        columns_of[dtypes_of[0]] = (params, grads, exp_avgs, exp_avg_sqs, steps, places)
+    else:
+        rows_of: dict[tuple[torch.dtype, ...], list[tuple]] = defaultdict(list)
+        for key, row in zip(dtypes_of, zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True), strict=True):
+            rows_of[key].append(row)
+        columns_of = {key: list(zip(*rows, strict=True)) for key, rows in rows_of.items()}
+    for dtypes, (*columns, column_of_places) in columns_of.items():
         settings = Settings(*numbers, *(CODES[dtype] for dtype in dtypes), stochastic_rounding, ALLOW_AVX2)
-        sizes = array("q", [p.numel() for p in columns[0]])
-        tables = [sizes, *(array("Q", [t.data_ptr() for t in column]) for column in columns), array("q", column_of_places)]
+        sizes = array("q", list(map(Tensor.numel, columns[0])))
+        tables = [sizes, *(array("Q", list(map(Tensor.data_ptr, column))) for column in columns), array("q", column_of_places)]
         addresses = [table.buffer_info()[0] for table in tables]
-        error = library.dualadam_step(len(rows), *addresses, ctypes.byref(settings), parallel_for())
+        error = library.dualadam_step(len(sizes), *addresses, ctypes.byref(settings), parallel_for())
         if error:
-            raise RuntimeError(f"The CPU kernel refused {len(rows)} tensors of {dtypes} (code {error}); they are unchanged.")
+            raise RuntimeError(f"The CPU kernel refused {len(sizes)} tensors of {dtypes} (code {error}); they are unchanged.")
 
 
 def stream(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
