@@ -50,3 +50,26 @@ def test_a_fair_study_tunes_every_arm_and_gives_dualadam_and_its_control_the_sam
         assert ranges["DualAdam"] == ranges[control]
         low, _ = ranges["DualAdam"]["switch_rate"]
         assert spec.total_steps * low >= 1.99  # the slowest hand-over takes half of the run; two digits in the file
+
+
+def test_the_shortened_study_hands_over_at_16_percent_and_says_that_it_is_shortened():
+    spec = load_spec(next(path for path in SPECS if path.stem.endswith("_shortened")))
+    arms = {arm.name: arm for arm in spec.primary_block.arm}
+    for name in ("DualAdam", "Adam + warm-up"):
+        assert 1 / arms[name].args["switch_rate"] / spec.total_steps == pytest.approx(0.16, abs=0.005)
+    assert "shortened" in spec.title
+    assert spec.warnings() == []
+
+
+STUDIES = [path for path in SPECS if path.stem.endswith(("_study", "_regime"))]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_of_the_evidence_page_gives_every_arm_of_a_block_the_same_budget_and_fits_its_hand_over(path):
+    spec = load_spec(path)
+    assert spec.points == 8
+    assert spec.warnings() == []
+    for block in spec.block:
+        assert "+warmup" in "".join(arm.optimizer for arm in block.arm)
+        learning_rates = {tuple(arm.tune["lr"]) for arm in block.arm if arm.optimizer != "InvAdam"}
+        assert len(learning_rates) == 1

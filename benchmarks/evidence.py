@@ -1,0 +1,267 @@
+"""Draw docs/evidence.md from the records: a row for every claim of the paper and every study that speaks of it.
+
+    python benchmarks/evidence.py
+
+What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualadam.bench import stats
+from dualadam.bench.spec import Spec
+from dualadam.bench.study import read_records
+from dualadam.bench.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "evidence.md"
+STUDIES = {  # spec -> what it is called here
+    "digits_study": "digits",
+    "fashion-mnist_study": "Fashion-MNIST, 6,000 images",
+    "cifar10_study": "CIFAR-10, 10,000 images",
+}
+REGIME, ESCAPE, NETWORKS, LANGUAGE = "fashion-mnist_regime", "escape", "escape-networks", "language-quick"
+CLAIMS = {
+    1: "DualAdam generalises better than Adam",
+    2: "DualAdam generalises better than AdamW, NAdam and RAdam",
+    3: "... than Adam or AdamW with the warm-up that its hand-over amounts to (the control: does the inverse part do anything?)",
+    4: "DualAdam ends in flatter minima",
+    5: "InvAdam leaves sharp minima sooner",
+    6: "InvAdam alone has trouble converging",
+    7: "Fine-tuned language models gain",
+    8: "Where does the inverse part begin to matter?",
+}
+WORDS = {"better": "held", "worse": "not held", "equivalent": "equivalent", "not decided": "not decided"}
+FORGIVEN = 1.0  # percentage points below an arm's best that still count as near it
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the page."""
+
+    claim: int
+    study: str
+    comparison: str
+    result: str
+    verdict: str
+
+
+def find(name: str) -> Path | None:
+    """Return the newest record of a study, or None."""
+    return max(RECORDS.glob(f"????-??-??_{name}"), default=None)
+
+
+def load(folder: Path) -> Summary:
+    """Return the summary of a recorded comparison."""
+    return summarise(Spec.model_validate_json((folder / "spec.json").read_text()), read_records(folder / "runs.jsonl"))
+
+
+def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
+    """Return an interval as the page shows it; one that contains 0 says so."""
+    zero = "; contains 0" if interval.low <= 0 <= interval.high else ""
+    return f"{interval.mean:+.{digits}f}{unit} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}], n = {interval.n}{zero}"
+
+
+def difference(first: ArmSummary, second: ArmSummary) -> stats.Difference:
+    """Return first less second on the test split, paired over the judged seeds."""
+    return stats.paired_difference(first.scores, second.scores, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def rivals(study: str, summary: Summary) -> Iterator[Row]:
+    """Claims 1 and 2: DualAdam against every plain optimizer of its block, adjusted together after Holm."""
+    pairs = [
+        (dual, other)
+        for dual in summary.arms
+        if dual.optimizer == "DualAdam"
+        for other in summary.arms
+        if other.block == dual.block and other.optimizer in ("Adam", "AdamW", "NAdam", "RAdam")
+    ]
+    differences = [difference(*pair) for pair in pairs]
+    for (dual, other), d, p in zip(pairs, differences, stats.holm([d.p for d in differences]), strict=True):
+        verdict = stats.verdict(d, summary.spec.primary.margin)
+        if verdict in ("better", "worse") and p >= 1 - stats.LEVEL:
+            verdict = "not decided"
+        comparison = f"DualAdam less {other.arm}, {dual.block}"
+        yield Row(1 if other.optimizer == "Adam" else 2, study, comparison, f"{shown(d)}; Holm p = {p:.3f}", WORDS[verdict])
+
+
+def controls(study: str, summary: Summary) -> Iterator[Row]:
+    """Claim 3, by its own interval, and claim 6: InvAdam less the control, and its diverged points."""
+    arms = {(row.block, row.arm): row for row in summary.arms}
+    for row in summary.arms:
+        reference = arms[row.block, summary.control[row.block]]
+        if row.optimizer == "DualAdam":
+            d = difference(row, reference)
+            primary = ", primary" if row is summary.primary else ""
+            margin = f"; margin {summary.spec.primary.margin:g}"
+            yield Row(
+                3,
+                study,
+                f"DualAdam less {reference.arm}, {row.block}{primary}",
+                shown(d) + margin,
+                WORDS[stats.verdict(d, summary.spec.primary.margin)],
+            )
+        if row.optimizer == "InvAdam":
+            d = difference(row, reference)
+            points = f"; {row.diverged_points} of {row.num_points} points and {row.diverged} of {d.n} judged runs diverged"
+            verdict = {"worse": "held", "better": "not held"}.get(stats.verdict(d, summary.spec.primary.margin), "not decided")
+            yield Row(6, study, f"InvAdam less {reference.arm}, {row.block}", shown(d) + points, verdict)
+
+
+def flatter(study: str, summary: Summary) -> Iterator[Row]:
+    """Claim 4: paired ratios of the measures of flatness, over the seeds in which both were measured."""
+    for dual in (row for row in summary.arms if row.optimizer == "DualAdam" and row.flatness):
+        for other in summary.arms:
+            if other.block != dual.block or other.optimizer not in ("Adam", "AdamW", "Adam+warmup", "AdamW+warmup"):
+                continue
+            for measure, name in (("top_eigenvalue", "largest eigenvalue"), ("adaptive_sharpness", "adaptive SAM sharpness")):
+                logs = list(log_ratios(dual, other, measure))
+                if len(logs) < 2:
+                    continue
+                d = stats.mean_interval(logs)
+                low, mean, high = (float(np.exp(x)) for x in (d.low, d.mean, d.high))
+                verdict = "held" if high < 1 else "not held" if low > 1 else "not decided"
+                one = "; contains 1" if low <= 1 <= high else ""
+                result = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {d.n}{one}"
+                yield Row(4, study, f"{name}, DualAdam / {other.arm}, {dual.block}", result, verdict)
+
+
+def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
+    """Return ln(first / second) of every seed in which both have the measure."""
+    for a, b in zip(first.judged, second.judged, strict=True):
+        values = [(r.get("flatness") or {}).get(measure) for r in (a, b)]
+        if all(v is not None and v > 0 for v in values):
+            yield float(np.log(values[0] / values[1]))
+
+
+def regime(summary: Summary) -> Iterator[Row]:
+    """Claim 8: every factor and hand-over against the control of that hand-over, adjusted together after Holm but for the primary one."""
+    arms = {(row.block, row.arm): row for row in summary.arms}
+    rows = [row for row in summary.arms if row.optimizer == "DualAdam"]
+    for row in rows:
+        d = row.difference
+        assert d is not None
+        holm = "; primary" if row is summary.primary else f"; Holm p = {d.p_holm:.3f}"
+        diverged = f"; {row.diverged_points} of {row.num_points} points diverged" if row.diverged_points else ""
+        control = arms[row.block, summary.control[row.block]]
+        yield Row(8, "Fashion-MNIST, 2,000 images", f"{row.arm}, {row.block}, less {control.arm}", shown(d) + holm + diverged, row.verdict)
+
+
+def escapes(folder: Path) -> Iterator[Row]:
+    """Claim 5, on model landscapes: how many slopes held, InvAdam's own, its selectivity, and what it does at Adam's learning rate."""
+    rows = json.loads((folder / "record.json").read_text())["rows"]
+    slopes = [r for r in rows if r["table"] in ("slopes", "mixture")]
+    held = sum(r["verdict"] == "held" for r in slopes)
+    verdict = "held" if held == len(slopes) else "not held"
+    yield Row(5, "escape", "slopes of the exponent within 4 % of quadrature", f"{held} of {len(slopes)}", verdict)
+
+    def one(label: str) -> tuple[float, float, float]:
+        r = next(r for r in rows if r["label"] == label)
+        return r["simulated"], r["simulated"] - 1.96 * r["error"], r["simulated"] + 1.96 * r["error"]
+
+    slope, low, high = one("InvAdam against curvature H")
+    result = f"{slope:.3f} [{low:.3f}, {high:.3f}] where theory has -1.5 and Adam -0.5"
+    yield Row(5, "escape", "InvAdam's slope against curvature is steeper than Adam's", result, "held" if high < -0.5 else "not held")
+    (inverse, low, high), (adam, _, adam_high) = (one(f"{name}, ln(tau flat / tau sharp)") for name in ("InvAdam", "Adam"))
+    result = f"ln(tau flat / tau sharp) {inverse:.2f} [{low:.2f}, {high:.2f}], Adam {adam:.2f}"
+    yield Row(5, "escape", "InvAdam tells sharp from flat better than Adam", result, "held" if low > adam_high else "not held")
+    slower, low, high = one("v = 0.5, ln(tau InvAdam / tau Adam)")
+    result = f"ln(tau InvAdam / tau Adam) {slower:+.2f} [{low:+.2f}, {high:+.2f}]"
+    comparison = "InvAdam leaves sooner than Adam at equal learning rate, v = 0.5"
+    yield Row(5, "escape", comparison, result, "held" if high < 0 else "not held")
+
+
+def forgiving(summary: Summary) -> Iterator[str]:
+    """How many of an arm's learning rates came within a point of its best, on the validation split."""
+    for row in summary.arms:
+        scores = [t["score"] for t in row.tuning]
+        lrs = [t["setting"]["lr"] for t in row.tuning if t["score"] >= max(scores) - FORGIVEN]
+        yield f"| {summary.label(row)} | {len(lrs)} of {len(scores)} | {min(lrs):.2g} ... {max(lrs):.2g} | {row.diverged_points} |"
+
+
+def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
+    """Return every row, the summaries of the comparisons, and the folders of all records used."""
+    rows: list[Row] = []
+    summaries: dict[str, Summary] = {}
+    folders: dict[str, Path] = {}
+    for name, title in STUDIES.items():
+        if folder := find(name):
+            folders[title], summaries[title] = folder, load(folder)
+            for speak in (rivals, controls, flatter):
+                rows += speak(title, summaries[title])
+    if folder := find(REGIME):
+        folders["Fashion-MNIST, 2,000 images"] = folder
+        rows += regime(load(folder))
+    if folder := find(ESCAPE):
+        folders["escape"] = folder
+        rows += escapes(folder)
+    return sorted(rows, key=lambda row: row.claim), summaries, folders
+
+
+def render() -> str:
+    """Return the page."""
+    rows, summaries, folders = rows_and_studies()
+    spoken = {row.claim for row in rows}
+    rows += [Row(claim, "-", "-", "-", "not run") for claim in CLAIMS if claim not in spoken]
+    lines = [INTRODUCTION]
+    for claim, text in CLAIMS.items():
+        lines += [f"## {claim}. {text}", "", "| Study | Comparison | Result, 95 % interval | Verdict |", "|---|---|---|---|"]
+        lines += [f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |" for r in rows if r.claim == claim]
+        lines += ["", *([NOTES[claim]] if claim in NOTES and claim in spoken else [])]
+    lines += [FORGIVING]
+    for title, summary in summaries.items():
+        lines += [
+            f"### {title}",
+            "",
+            "| Arm | Points near its best | Their learning rates | Diverged points |",
+            "|---|---|---|---|",
+            *forgiving(summary),
+            "",
+        ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def linked(study: str, folders: dict[str, Path]) -> str:
+    """Return a study's name as a link to its record."""
+    if study not in folders:
+        return study
+    page = next((name for name in ("report.md", "README.md") if (folders[study] / name).exists()), "")
+    return f"[{study}](../{(folders[study] / page).relative_to(ROOT)})"
+
+
+INTRODUCTION = """\
+# Evidence
+
+A row for every claim of the paper and every study that speaks of it, drawn from the records by `python benchmarks/evidence.py`. What
+decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the [rules of
+evidence](../CONTRIBUTING.md#the-rules-of-evidence). Differences are percentage points of test accuracy over paired seeds, at each arm's own
+tuned setting; *equivalent* means that the whole interval lies within the study's margin; an interval that contains 0 says so.
+"""
+NOTES = {
+    4: """\
+Each arm is measured where its own tuning put it: another learning rate alone moves the curvature. Ratios below 1 are flatter.
+""",
+    5: """\
+On model landscapes, with the shipped optimizers ([theory](theory.md)). Real training has v between 1e-7 and 1e-3, far below 1.
+""",
+    8: """\
+Adam does not notice a factor in front of the loss, so one control at factor 1 serves a hand-over.
+""",
+}
+FORGIVING = f"""\
+## How forgiving is the learning rate?
+
+Tuned points whose validation accuracy is within {FORGIVEN:g} point of the arm's best, of eight points that all arms share (InvAdam has its
+own range). No intervals: what was tried is what is counted.
+"""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())
+    print(f"Written: {PAGE}")
