@@ -23,14 +23,16 @@ from dualadam.bench.models import resnet18, vit
 from dualadam.optim import _kernel_cpu, fused_status
 
 BYTES = 28  # per float32 parameter: reads p, g, m, v and writes p, m, v
+BYTES_HALF_STATE = 20  # with m and v in bfloat16
 SECONDS = {False: (15.0, 32_000_000), True: (5.0, 8_000_000)}  # --quick: seconds a list, elements of the large tensor
-FUSED, REFERENCE = "DualAdam fused", "AdamW fused"
+FUSED, REFERENCE, HALF_STATE = "DualAdam fused", "AdamW fused", "DualAdam fused, bfloat16 state"
 KINDS_OF_OPTIMIZER: Any = (("DualAdam", partial(DualAdam, switch_rate=1e-6)), ("AdamW", AdamW))
 KINDS: dict[str, Callable[..., Optimizer]] = {
     f"{name} {path}": partial(kind, **settings)
     for name, kind in KINDS_OF_OPTIMIZER  # stays in the mixing phase, the dearer one
     for path, settings in (("loop", {"foreach": False}), ("foreach", {"foreach": True}), ("fused", {"fused": True}))
 }
+KINDS[HALF_STATE] = partial(KINDS[FUSED], state_dtype=torch.bfloat16, stochastic_rounding=True)
 
 
 def tensor_lists(large: int) -> dict[str, list[tuple[int, ...]]]:
@@ -121,10 +123,11 @@ def measure(
         for kind in steps:
             times = of_fast if kind in fast else of_slow
             values = times[kind]
-            rate = BYTES * num / statistics.median(values) / 1e9
+            moved = num * (BYTES_HALF_STATE if kind == HALF_STATE else BYTES)
+            rate = moved / statistics.median(values) / 1e9
             share = rate / statistics.median(limit_of_round)
             if loops and kind in fast:
-                share = statistics.median(BYTES * num / t / 1e9 / limit for t, limit in zip(values, limit_of_round, strict=True))
+                share = statistics.median(moved / t / 1e9 / limit for t, limit in zip(values, limit_of_round, strict=True))
             ratios = [t / r for t, r in zip(values, times[REFERENCE], strict=True)]
             rows.append(
                 {
@@ -171,7 +174,7 @@ def _subnormals(make: Callable[..., Optimizer], seconds: float, device: str) -> 
 
 
 def _is_there(kind: str, device: str) -> bool:
-    return kind != FUSED or fused_status(device=device).available
+    return kind not in (FUSED, HALF_STATE) or fused_status(device=device).available
 
 
 def _environment(device: str) -> dict[str, Any]:

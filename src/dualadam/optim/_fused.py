@@ -125,12 +125,13 @@ def _advance(
         (update_foreach if on_cuda else update_loop)(*lists, **common, on_device=on_device)
 
 
+_LIBRARY = torch.library.Library("dualadam", "FRAGMENT")
 if not hasattr(torch.ops.dualadam, "fused_step"):
-    torch.library.custom_op(
-        "dualadam::fused_step",
-        _advance,
-        mutates_args=("params", "exp_avgs", "exp_avg_sqs", "steps"),
-        schema="(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, int[] places, "
-        "Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, bool on_device, "
+    # not custom_op: it would bump every version counter once more, in Python, a tensor at a time
+    _LIBRARY.define(
+        "fused_step(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, "
+        "int[] places, Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, bool on_device, "
         "bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()",
     )
+    _LIBRARY.impl("fused_step", _advance, "CompositeExplicitAutograd")
+    torch.library.register_fake("dualadam::fused_step", lambda *args: None, lib=_LIBRARY)
