@@ -130,8 +130,8 @@ if not hasattr(torch.ops.dualadam, "fused_step"):
     # not custom_op: it would bump every version counter once more, in Python, a tensor at a time
     _LIBRARY.define(
         "fused_step(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, "
-        "int[] places, Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, bool on_device, "
-        "bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()",
+        "int[] places, Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, "
+        "bool on_device, bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()",
     )
     _LIBRARY.impl("fused_step", _advance, "CompositeExplicitAutograd")
     torch.library.register_fake("dualadam::fused_step", lambda *args: None, lib=_LIBRARY)
