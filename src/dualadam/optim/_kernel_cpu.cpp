@@ -86,11 +86,9 @@ INLINE void store(Float16& to, float x) {
 template <class T, class C>
 INLINE void store_noisy(T& to, C x, std::uint32_t) { store(to, x); }
 INLINE void store_noisy(BFloat16& to, float x, std::uint32_t noise) {
-  const std::uint32_t bits = bit_cast<std::uint32_t>(x);
-  const bool finite = (bits & 0x7f800000) != 0x7f800000;
-  BFloat16 nearest;
-  store(nearest, x);
-  to.bits = std::uint16_t(finite ? (bits + (noise & 0xffff)) >> 16 : nearest.bits);
+  const std::uint32_t bits = bit_cast<std::uint32_t>(x), magnitude = bits & 0x7fffffff;
+  const std::uint32_t rounded = bits + (magnitude < 0x7f800000 ? noise & 0xffff : 0);
+  to.bits = std::uint16_t(magnitude > 0x7f800000 ? 0x7fc0 : rounded >> 16);
 }
 
 // a b + c with one rounding, as torch's own vectors do it
