@@ -23,6 +23,7 @@ from dualadam.bench.models import resnet18, vit
 from dualadam.optim import _kernel_cpu, fused_status
 
 BYTES = 28  # per float32 parameter: reads p, g, m, v and writes p, m, v
+LARGE = 1_000_000  # parameters beyond which a step is out of the caches
 BYTES_HALF_STATE = 20  # with m and v in bfloat16
 SECONDS = {False: (15.0, 32_000_000), True: (5.0, 8_000_000)}  # --quick: seconds a list, elements of the large tensor
 FUSED, REFERENCE, HALF_STATE = "DualAdam fused", "AdamW fused", "DualAdam fused, bfloat16 state"
@@ -95,12 +96,12 @@ def measure(
     Returns:
         ``environment``; ``limit_gigabytes_per_second`` (quartiles of each loop); ``rows``, one a list and path: seconds, and the ratio to
         torch's fused AdamW of the same round, both as [25 %, 50 %, 75 %], GB/s at the median, and the share of the limit, which is the
-        faster loop. The loops run in the rounds of the large tensor's fused steps, whose share is the median over these rounds: other
+        faster loop. The loops run in the rounds of the fused steps of large lists, whose share is the median over these rounds: other
         minutes have other limits. ``subnormals``: the time of a step on subnormal moments over that on normal ones.
     """
     seconds, large = SECONDS[quick]
     rows = []
-    limits: dict[str, list[float]] = {}  # of the memory loops, measured with the first list, the large tensor
+    limits: dict[str, list[float]] = {}  # of the memory loops, with the first list, the large tensor
     for name, shapes in tensor_lists(large).items():
         progress(name)
         params = _params(shapes, device)
@@ -113,12 +114,13 @@ def measure(
         fast = {kind: step for kind, step in steps.items() if "fused" in kind}
         slow = {kind: step for kind, step in steps.items() if "fused" not in kind or kind == REFERENCE}
         num = sum(p.numel() for p in params)
-        loops = {} if limits else memory_loops(large, device)
+        # with a list that fits the caches they would empty them: it is held against the limit that the list before it had
+        loops = memory_loops(large, device) if not limits or num > LARGE else {}
         of_fast = interleaved(fast | {loop: action for loop, (_, action) in loops.items()}, seconds / 2, device)
         of_slow = interleaved(slow, seconds / 2, device)
         if loops:
             rates = {loop: [moved / t / 1e9 for t in of_fast[loop]] for loop, (moved, _) in loops.items()}
-            limits = {loop: quartiles(values) for loop, values in rates.items()}
+            limits = limits or {loop: quartiles(values) for loop, values in rates.items()}
             limit_of_round = [max(values) for values in zip(*rates.values(), strict=True)]
         for kind in steps:
             times = of_fast if kind in fast else of_slow
