@@ -129,7 +129,8 @@ def flatter(study: str, summary: Summary) -> Iterator[Row]:
                 verdict = "held" if high < 1 else "not held" if low > 1 else "not decided"
                 one = "; contains 1" if low <= 1 <= high else ""
                 result = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {d.n}{one}"
-                yield Row(4, study, f"{name}, DualAdam / {other.arm}, {dual.block}", result, verdict)
+                rates = f"lr {dual.setting['lr']:.2g} / {other.setting['lr']:.2g}"
+                yield Row(4, study, f"{name}, DualAdam / {other.arm}, {dual.block}, {rates}", result, verdict)
 
 
 def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
