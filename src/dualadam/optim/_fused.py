@@ -6,20 +6,23 @@ _kernel_cpu.py; ``KERNELS`` names the one of each device type.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualadam.optim import _kernel_cpu
+from dualadam.optim import _fused_torch, _kernel_cpu, _kernel_triton
 from dualadam.optim._foreach import update_foreach
+from dualadam.optim._fused_torch import update_torch_fused
 from dualadam.optim._loop import update_loop
 
-KERNELS: dict[str, ModuleType] = {"cpu": _kernel_cpu}
+KERNELS: dict[str, ModuleType] = {"cpu": _kernel_cpu, "cuda": _kernel_triton}
 
 
 def unavailable() -> dict[str, str | None]:
@@ -32,8 +35,22 @@ def choose_kernel(row: Sequence[Any], why_unavailable: dict[str, str | None]) ->
     device = row[0].device.type
     if device not in KERNELS:
         return None, f"there is no kernel for the device type {device}"
-    why_not = why_unavailable[device] or KERNELS[device].refuses(*row[:5])
+    why_not = why_unavailable[device] or KERNELS[device].refuses(*local_parts(row)[:5])
     return (None, why_not) if why_not else (KERNELS[device], "")
+
+
+def local_parts(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a row with its DTensors replaced by what this process holds of them, where all four are sharded alike.
+
+    The step is element by element: a shard steps as it would in the whole. The noise of stochastic rounding counts the shard's elements.
+    """
+    module = sys.modules.get("torch.distributed.tensor")  # who has a DTensor has imported it
+    if module is None or not all(isinstance(t, module.DTensor) for t in row[:4]):
+        return tuple(row)
+    specs = {(t.device_mesh, t.placements) for t in row[:4]}
+    if len(specs) != 1 or any(placement.is_partial() for placement in row[0].placements):
+        return tuple(row)
+    return (*(t.to_local() for t in row[:4]), *row[4:])
 
 
 def require_fused(params: Iterable[Tensor]) -> None:
@@ -45,6 +62,8 @@ def require_fused(params: Iterable[Tensor]) -> None:
     why_unavailable = unavailable()
     for device in {param.device.type for param in params} & KERNELS.keys():
         if why_not := why_unavailable[device]:
+            if device in _fused_torch.device_types():
+                continue
             if "environment variable" in why_not:
                 warnings.warn(f"fused=True has no effect: {why_not}.", stacklevel=2)
             else:
@@ -112,17 +131,22 @@ def _advance(
         return
     rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
     for row in zip(*columns, strict=True):
-        rows_of[choose_kernel(row, why_unavailable)[0]].append(row)
+        kernel, _ = choose_kernel(row, why_unavailable)
+        rows_of[kernel].append(local_parts(row) if kernel else row)
     rest = rows_of.pop(None, [])
     for kernel, rows in rows_of.items():
         assert kernel is not None
         kernel.step_tensors(*zip(*rows, strict=True), **common, grad_scale=grad_scale, found_inf=found_inf)
-    if rest and not (found_inf is not None and found_inf.item()):
-        lists = [list(column) for column in zip(*rest, strict=True)]
-        if grad_scale is not None:
-            lists[1] = [g / grad_scale.to(g.device) for g in lists[1]]
-        on_cuda = all(p.is_cuda for p in lists[0])
-        (update_foreach if on_cuda else update_loop)(*lists, **common, on_device=on_device)
+    if not rest or (found_inf is not None and found_inf.item()):
+        return
+    if grad_scale is not None:
+        rest = [(row[0], row[1] / grad_scale.to(row[1].device), *row[2:]) for row in rest]
+    by_torch = [] if on_device else [row for row in rest if _fused_torch.takes(row)]
+    usual = [row for row in rest if not any(row is other for other in by_torch)] if by_torch else rest
+    update_usual = partial(update_foreach if all(row[0].is_cuda for row in usual) else update_loop, on_device=on_device)
+    for update, rows in ((update_torch_fused, by_torch), (update_usual, usual)):
+        if rows:
+            update(*(list(column) for column in zip(*rows, strict=True)), **common)
 
 
 _LIBRARY = torch.library.Library("dualadam", "FRAGMENT")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import sys
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualadam.optim._rounding import is_dense
+from dualadam.optim import _layout
+from dualadam.optim._layout import DTYPE
 
 ABI_VERSION = 1  # dualadam_abi_version() in _kernel_cpu.cpp
 LIBRARY = Path(__file__).with_name("libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so"))
@@ -28,8 +27,6 @@ STATE_DTYPES = {
     torch.bfloat16: (torch.float32, torch.bfloat16),
 }
 STEP_DTYPES = (torch.float32, torch.float64)
-PLAIN = {Tensor, torch.nn.Parameter}
-DTYPE, SHAPE, IS_CPU = attrgetter("dtype"), attrgetter("shape"), attrgetter("is_cpu")
 ALLOW_AVX2 = True  # tests turn it off: the bits must not change
 
 
@@ -74,8 +71,8 @@ def parallel_for() -> int | None:
 
 def unavailable() -> str | None:
     """Why no tensor can take this kernel; None if it is there."""
-    if os.environ.get("DUALADAM_DISABLE_FUSED", "0") not in ("", "0"):
-        return "the environment variable DUALADAM_DISABLE_FUSED is set"
+    if why_not := _layout.switched_off():
+        return why_not
     library = load()
     return library if isinstance(library, str) else None
 
@@ -89,54 +86,14 @@ def describe() -> str:
     return f"the compiled CPU kernel ({LIBRARY.name}, {instructions} instructions, {threads})"
 
 
-def refuses(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, step: Tensor) -> str | None:
-    """Why these tensors must not reach the kernel; None if they may. It sees bare addresses: this is all that guards the memory."""
-    tensors = (param, grad, exp_avg, exp_avg_sq)
-    if type(param) not in PLAIN or type(grad) not in PLAIN or type(exp_avg) not in PLAIN or type(exp_avg_sq) not in PLAIN:
-        return "tensor subclass"
-    if not (param.is_cpu and grad.is_cpu and exp_avg.is_cpu and exp_avg_sq.is_cpu and step.is_cpu):
-        return "state, gradient or step on another device"
-    dtype = exp_avg.dtype
-    if param.dtype != grad.dtype or dtype != exp_avg_sq.dtype or dtype not in STATE_DTYPES.get(param.dtype, ()):
-        return f"{param.dtype} with state in {dtype}".replace("torch.", "")
-    if step.dtype not in STEP_DTYPES or step.numel() != 1:
-        return "step is not one floating-point number"
-    shape = param.shape
-    if not (grad.shape == shape and exp_avg.shape == shape and exp_avg_sq.shape == shape):
-        return "state or gradient of another shape"
-    if not (param.is_contiguous() and grad.is_contiguous() and exp_avg.is_contiguous() and exp_avg_sq.is_contiguous()):
-        strides = [[stride for stride, size in zip(t.stride(), shape, strict=True) if size != 1] for t in tensors]
-        if not is_dense(param):
-            return "not dense in memory"
-        if any(s != strides[0] for s in strides):
-            return "state or gradient laid out in memory unlike the parameter"
-    if param.is_neg() or grad.is_neg():
-        return "lazily negated tensor"
-    return None
+def refuses(*row: Tensor) -> str | None:
+    """Why (param, grad, exp_avg, exp_avg_sq, step) must not reach the kernel; None if they may."""
+    return _layout.refuses(row, "cpu", STATE_DTYPES, STEP_DTYPES)
 
 
-def takes_all(
-    params: Sequence[Tensor], grads: Sequence[Tensor], exp_avgs: Sequence[Tensor], exp_avg_sqs: Sequence[Tensor], steps: Sequence[Tensor]
-) -> bool:
-    """Whether all tensors are contiguous and of the same dtypes, and ``refuses`` none: asked by columns, in a quarter of the time.
-
-    Most groups are like that. False says nothing: ask ``refuses`` row by row.
-    """
-    large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
-    dtypes = [set(map(DTYPE, column)) for column in (params, grads, exp_avgs, exp_avg_sqs, steps)]
-    if set(map(type, large)) - PLAIN or any(len(of_column) != 1 for of_column in dtypes):
-        return False
-    (param,), (grad,), (exp_avg,), (exp_avg_sq,), (step,) = dtypes
-    if param != grad or exp_avg != exp_avg_sq or exp_avg not in STATE_DTYPES.get(param, ()) or step not in STEP_DTYPES:
-        return False
-    shapes = list(map(SHAPE, params))
-    return (
-        all(map(IS_CPU, [*large, *steps]))
-        and all(map(Tensor.is_contiguous, large))
-        and not any(map(Tensor.is_neg, [*params, *grads]))
-        and all(list(map(SHAPE, column)) == shapes for column in (grads, exp_avgs, exp_avg_sqs))
-        and set(map(Tensor.numel, steps)) == {1}
-    )
+def takes_all(*columns: Sequence[Tensor]) -> bool:
+    """Whether no tensor of these columns is refused and all are alike; False says nothing."""
+    return _layout.takes_all(columns, "cpu", STATE_DTYPES, STEP_DTYPES)
 
 
 def step_tensors(
