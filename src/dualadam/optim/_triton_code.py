@@ -67,8 +67,9 @@ def prepare(
     step = step32.to(tl.float64)
     alpha = 1 - as_double(switch_rate) * step
     alpha = tl.where(alpha < 1e-9, 0.0, alpha)
-    step_size = lr64 / (1 - tl.exp(step * tl.log(b1)))
-    root = tl.sqrt(1 - tl.exp(step * tl.log(b2)))
+    # of a beta of 0 there is no logarithm; 1 - 1e-30 is 1
+    step_size = lr64 / (1 - tl.exp(step * tl.log(tl.maximum(b1, 1e-30))))
+    root = tl.sqrt(1 - tl.exp(step * tl.log(tl.maximum(b2, 1e-30))))
     seed = mix(place ^ 0x9E3779B9) + 2 * step32.to(tl.int64).to(tl.uint32)
 
     row = rows + i * ROW
