@@ -192,7 +192,11 @@ def _check_storage(group: dict[str, Any]) -> None:
     """Refuse a state dtype for complex parameters, and warn where stochastic rounding has nothing to round."""
     if group["state_dtype"] is not None and any(p.is_complex() for p in group["params"]):
         raise ValueError(f"state_dtype must be None for complex parameters, got {group['state_dtype']}.")
-    if group["stochastic_rounding"] and torch.bfloat16 not in {group["state_dtype"], *(p.dtype for p in group["params"])}:
+    if (
+        group["stochastic_rounding"]
+        and group["params"]
+        and torch.bfloat16 not in {group["state_dtype"], *(p.dtype for p in group["params"])}
+    ):
         warnings.warn(
             "stochastic_rounding=True has no effect: neither the parameters nor their state are bfloat16. state_dtype=torch.bfloat16 "
             "stores the state so.",

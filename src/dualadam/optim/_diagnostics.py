@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from dualadam.optim._equations import adam_direction, effective_weight, invadam_direction, mixing_weight
-from dualadam.optim._optimizer import DualAdam, InvAdam
+from dualadam.optim._optimizer import DualAdam, InvAdam, unwrap
 
 QUANTILES = (0.05, 0.5, 0.95)
 SAMPLE = 1_000_000  # quantiles of larger groups are taken over this many evenly spaced coordinates
@@ -67,7 +68,7 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnose(optimizer: DualAdam | InvAdam) -> Diagnosis:
+def diagnose(optimizer: Optimizer) -> Diagnosis:
     r"""Measure how large the inverse part of the last step was, per parameter group.
 
     .. math:: R = \frac{\| \alpha u~ \|}{\| (1 - \alpha) u \|}, \quad w_t = (1 - \alpha) + \alpha r^2
@@ -77,7 +78,7 @@ def diagnose(optimizer: DualAdam | InvAdam) -> Diagnosis:
     part acts, and with it the square of the loss scale.
 
     Args:
-        optimizer: an ``InvAdam`` or ``DualAdam``.
+        optimizer: an ``InvAdam`` or ``DualAdam``, or what a tool has wrapped around one (as accelerate and the Trainer of transformers do).
 
     Returns:
         A ``Diagnosis`` with a row a group. In a group whose parameters have different counts, mixing_weight is the mean over coordinates.
@@ -96,8 +97,7 @@ def diagnose(optimizer: DualAdam | InvAdam) -> Diagnosis:
         >>> round(row.mixing_weight, 6), round(row.ratio, 6), round(row.effective_weight, 6)
         (0.5, 1.0, 1.0)
     """
-    if not isinstance(optimizer, DualAdam | InvAdam):
-        raise TypeError(f"optimizer must be an InvAdam or a DualAdam, got {type(optimizer).__name__}.")
+    optimizer = unwrap(optimizer)
     return Diagnosis(tuple(_diagnose_group(optimizer, index) for index in range(len(optimizer.param_groups))))
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
+from torch.optim import Optimizer
 
 from dualadam.optim._fused import KERNELS, choose_kernel, unavailable
-from dualadam.optim._optimizer import DualAdam, InvAdam
+from dualadam.optim._optimizer import unwrap
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class FusedStatus:
         return "\n".join(lines + [f"{count:6,} tensors: {path}" for path, count in self.paths.items()])
 
 
-def fused_status(optimizer: DualAdam | InvAdam | None = None, device: str = "cpu") -> FusedStatus:
+def fused_status(optimizer: Optimizer | None = None, device: str = "cpu") -> FusedStatus:
     """Say whether the fused path is there, why not, and which tensors of an optimizer take it.
 
     Args:
-        optimizer: an ``InvAdam`` or ``DualAdam`` after a ``step``; None asks about the kernel alone.
+        optimizer: an ``InvAdam`` or ``DualAdam`` after a ``step``, wrapped or not; None asks about the kernel alone.
         device: the type of device to ask about, such as "cpu".
 
     Returns:
@@ -50,8 +51,7 @@ def fused_status(optimizer: DualAdam | InvAdam | None = None, device: str = "cpu
     """
     paths: Counter[str] = Counter()
     if optimizer is not None:
-        if not isinstance(optimizer, DualAdam | InvAdam):
-            raise TypeError(f"optimizer must be an InvAdam or a DualAdam, got {type(optimizer).__name__}.")
+        optimizer = unwrap(optimizer)
         for group in optimizer.param_groups:
             for param in group["params"]:
                 if param.grad is not None and (state := optimizer.state.get(param)):

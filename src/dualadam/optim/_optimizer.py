@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from dualadam.optim._base import MixedAdam
@@ -166,3 +167,13 @@ class InvAdam(MixedAdam):
                 "stochastic_rounding": stochastic_rounding,
             },
         )
+
+
+def unwrap(optimizer: Optimizer) -> DualAdam | InvAdam:
+    """Return the optimizer inside the wrappers that tools put around it: each holds the next as ``optimizer``."""
+    inner: object = optimizer
+    while not isinstance(inner, DualAdam | InvAdam):
+        if not isinstance(inner, Optimizer) or not hasattr(inner, "optimizer"):
+            raise TypeError(f"optimizer must be an InvAdam or a DualAdam, got {type(optimizer).__name__}.")
+        inner = inner.optimizer
+    return inner
