@@ -10,8 +10,17 @@ from pathlib import Path
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 from sklearn.datasets import load_wine
-from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, DataCollatorForLanguageModeling, LlamaConfig, LlamaForCausalLM
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    DataCollatorForLanguageModeling,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from dualadam import DualAdam, switch_rate_for
 

@@ -9,8 +9,17 @@ import json
 import tempfile
 from pathlib import Path
 
-from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, DataCollatorForSeq2Seq, LlamaConfig, LlamaForCausalLM
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    DataCollatorForSeq2Seq,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
 
 from dualadam import DualAdam, switch_rate_for
 

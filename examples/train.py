@@ -16,7 +16,7 @@ model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.LayerNorm(64), nn.Linear(
 steps = 300
 groups = decay_groups(model, weight_decay=0.01)  # norms and biases do not decay
 print(groups)
-# optimizer = torch.optim.AdamW(groups, lr=1e-2)
+# was: optimizer = torch.optim.AdamW(groups, lr=1e-2)
 optimizer = DualAdam(groups, lr=1e-2, switch_rate=switch_rate_for(steps))
 for step in range(steps):
     batch = torch.randint(len(train_x), (64,))

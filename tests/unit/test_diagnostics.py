@@ -124,3 +124,20 @@ def test_quantiles_of_a_large_group_are_those_of_all_its_coordinates_within_samp
 def test_another_optimizer_is_refused_by_name():
     with pytest.raises(TypeError, match=r"optimizer must be an InvAdam or a DualAdam, got AdamW\."):
         diagnose(torch.optim.AdamW([torch.ones(1, requires_grad=True)]))
+
+
+class Wrapper(torch.optim.Optimizer):
+    """What training tools put around an optimizer: it looks like one and holds the real one as ``optimizer``."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+
+def test_the_optimizer_inside_wrappers_is_diagnosed():
+    weight = torch.ones(3, requires_grad=True)
+    optimizer = DualAdam([weight], switch_rate=0.5)
+    weight.sum().backward()
+    optimizer.step()
+    assert diagnose(Wrapper(Wrapper(optimizer))) == diagnose(optimizer)
+    with pytest.raises(TypeError, match="optimizer must be an InvAdam or a DualAdam, got Wrapper"):
+        diagnose(Wrapper(torch.optim.AdamW([weight])))

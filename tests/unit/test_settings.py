@@ -187,3 +187,10 @@ def test_switch_rate_for_ends_the_hand_over_at_the_fraction_and_is_accepted(tota
     switch_rate = switch_rate_for(total_steps, 0.25)
     assert switch_rate == min(1.0, 1 / (0.25 * total_steps))
     DualAdam(weights(), switch_rate=switch_rate)
+
+
+def test_an_empty_group_is_not_warned_of_stochastic_rounding():
+    weight = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+    DualAdam([{"params": [weight]}, {"params": []}], stochastic_rounding=True)  # warnings are errors
+    with pytest.warns(UserWarning, match="stochastic_rounding=True has no effect"):
+        DualAdam([torch.ones(3, requires_grad=True)], stochastic_rounding=True)
