@@ -83,6 +83,7 @@ ROWS = [  # settings, dtype, allowed while mixing, allowed after the hand-over
     ({}, torch.float16, 4, 3),
     ({"maximize": True}, torch.bfloat16, 4, 3),
 ]
+ROUNDED = {"state_dtype": torch.bfloat16, "stochastic_rounding": True}
 SCALARS = 0.01  # coefficients and counts
 
 
@@ -98,6 +99,16 @@ def test_foreach_allocates_at_most_two_temporaries_while_mixing_and_one_after(se
 
 def test_the_loop_allocates_no_more_than_two_tensors_of_one_parameters_size():
     assert peak_temporaries(lambda params: DualAdam(params, foreach=False), torch.float32) <= 2 / 3 + SCALARS
+
+
+@pytest.mark.parametrize("path", ["loop", "foreach"])
+@pytest.mark.parametrize("settings", [{}, {"state_dtype": torch.bfloat16}, ROUNDED], ids=str)
+def test_copies_of_what_is_stored_in_fewer_bits_do_not_grow_with_the_model(monkeypatch: pytest.MonkeyPatch, path: str, settings):
+    """At most ten float32 a piece's element, those of the piece before among them; 18 with the 8-byte integers of stochastic rounding."""
+    monkeypatch.setattr("dualadam.optim._slices.SLICE", {"cpu": 50})
+    allowed = 50 * 4 * (18 if settings.get("stochastic_rounding") else 10)
+    peak = peak_temporaries(lambda params: DualAdam(params, **settings, **PATHS[path]), torch.bfloat16) * 3 * SIZE * 4
+    assert peak <= allowed + 12 * SIZE * SCALARS
 
 
 def peak_growth(optimizer: torch.optim.Optimizer) -> int:

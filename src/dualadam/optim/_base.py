@@ -15,7 +15,8 @@ from torch.optim.optimizer import ParamsT, _default_to_fused_or_foreach, _get_sc
 from dualadam.optim._checks import check_saved, check_settings
 from dualadam.optim._foreach import update_foreach
 from dualadam.optim._fused import require_fused, update_fused
-from dualadam.optim._loop import HALF, update_loop
+from dualadam.optim._loop import update_loop
+from dualadam.optim._slices import arithmetic_dtype
 
 # torch 2.13 renamed the check that a captured step is a capturable one
 _HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
@@ -185,7 +186,7 @@ def _new_step(param: Tensor, group: dict[str, Any], value: float = 0.0) -> Tenso
 
 def _state_dtype(param: Tensor, group: dict[str, Any]) -> torch.dtype:
     """Return the dtype of both moments: the group's state_dtype, or the parameter's, but at least float32."""
-    return group["state_dtype"] or (torch.float32 if param.dtype in HALF else param.dtype)
+    return group["state_dtype"] or arithmetic_dtype(param)
 
 
 def _check_storage(group: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from dualadam.optim._equations import step_coefficients
 from dualadam.optim._loop import as_double, real_float32
 from dualadam.optim._rounding import write_back
+from dualadam.optim._slices import batches
 
 
 def update_foreach(
@@ -32,55 +33,56 @@ def update_foreach(
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
 
-    Allocates one parameter-sized temporary (two with ``on_device``), and copies of half-precision tensors or negated gradients.
+    Allocates one temporary of the parameters' size (two with ``on_device``), negated gradients with ``maximize``, and for what is stored in
+    fewer bits than it is computed in copies of a bounded number of elements at a time.
     """
     if not params:
         return
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    working = [real_float32(*tensors, maximize) for tensors in zip(params, grads, exp_avgs, exp_avg_sqs, strict=True)]
-    lists = [*(list(column) for column in zip(*working, strict=True)), steps]
-    for p, g, m, v, t in by_device_and_dtype(lists):
+    for (t,) in by_device_and_dtype([steps]):
         if t[0].is_cpu and not torch.compiler.is_compiling():
             torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
         else:
             torch._foreach_add_(t, 1)
 
-        if weight_decay != 0:
-            torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
+    for batch in batches(zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True)):
+        working = [real_float32(param, grad, exp_avg, exp_avg_sq, maximize) for _, (param, grad, exp_avg, exp_avg_sq), *_ in batch]
+        lists = [*(list(column) for column in zip(*working, strict=True)), [step for *_, step, _ in batch]]
+        for p, g, m, v, t in by_device_and_dtype(lists):
+            if weight_decay != 0:
+                torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
 
-        if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
-            torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
-            torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
-        else:
-            torch._foreach_lerp_(m, g, 1 - beta1)
-            torch._foreach_mul_(v, beta2)
-            torch._foreach_addcmul_(v, g, g, 1 - beta2)
+            if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
+                torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
+                torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
+            else:
+                torch._foreach_lerp_(m, g, 1 - beta1)
+                torch._foreach_mul_(v, beta2)
+                torch._foreach_addcmul_(v, g, g, 1 - beta2)
 
-        r = list(torch._foreach_sqrt(v))
-        if on_device:
-            counts = as_double_vector(t)
-            c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
-            torch._foreach_div_(r, root)
-            torch._foreach_add_(r, eps)
-            weights = torch._foreach_mul(r, c_inv)
-            if switch_rate != 0:  # InvAdam never divides by r, which may be 0
-                torch._foreach_reciprocal_(r)
-                torch._foreach_mul_(r, c_adam)
-                torch._foreach_add_(weights, r)
-            torch._foreach_addcmul_(p, m, weights)
-        else:
-            rows = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
-            torch._foreach_div_(r, [root for *_, root in rows])
-            torch._foreach_add_(r, eps)
-            # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
-            for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
-                if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
-                    add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
+            r = list(torch._foreach_sqrt(v))
+            if on_device:
+                counts = as_double_vector(t)
+                c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
+                torch._foreach_div_(r, root)
+                torch._foreach_add_(r, eps)
+                weights = torch._foreach_mul(r, c_inv)
+                if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+                    torch._foreach_reciprocal_(r)
+                    torch._foreach_mul_(r, c_adam)
+                    torch._foreach_add_(weights, r)
+                torch._foreach_addcmul_(p, m, weights)
+            else:
+                rows = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
+                torch._foreach_div_(r, [root for *_, root in rows])
+                torch._foreach_add_(r, eps)
+                # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
+                for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
+                    if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
+                        add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
 
-    for targets, (p32, _, m32, v32), step, place in zip(
-        zip(params, exp_avgs, exp_avg_sqs, strict=True), working, steps, places, strict=True
-    ):
-        write_back(targets, (p32, m32, v32), place, step, stochastic_rounding)
+        for (first, (param, _, exp_avg, exp_avg_sq), step, place), (p32, _, m32, v32) in zip(batch, working, strict=True):
+            write_back((param, exp_avg, exp_avg_sq), (p32, m32, v32), place, step, stochastic_rounding, first)
 
 
 def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:

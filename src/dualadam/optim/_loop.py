@@ -9,8 +9,7 @@ from torch import Tensor
 
 from dualadam.optim._equations import step_coefficients
 from dualadam.optim._rounding import write_back
-
-HALF = (torch.float16, torch.bfloat16)
+from dualadam.optim._slices import arithmetic_dtype, pieces
 
 
 def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, maximize: bool) -> list[Tensor]:
@@ -23,8 +22,7 @@ def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tenso
     tensors = (param, grad, exp_avg, exp_avg_sq)
     if torch.is_complex(param):
         return [torch.view_as_real(t) for t in tensors]
-    dtype = torch.float32 if param.dtype in HALF else param.dtype
-    return [t.to(dtype) for t in tensors]
+    return [t.to(arithmetic_dtype(param)) for t in tensors]
 
 
 def as_double(scalar: float | Tensor) -> Any:
@@ -58,32 +56,33 @@ def update_loop(
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    for param, grad, exp_avg, exp_avg_sq, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
+    for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
+        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors):
+            p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
 
-        if weight_decay != 0:
-            p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
+            if weight_decay != 0:
+                p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
 
-        m.lerp_(g, (1 - beta1).to(m) if isinstance(beta1, Tensor) else 1 - beta1)
-        if isinstance(beta2, Tensor):
-            v.lerp_(g.square(), (1 - beta2).to(v))
-        else:
-            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            m.lerp_(g, (1 - beta1).to(m) if isinstance(beta1, Tensor) else 1 - beta1)
+            if isinstance(beta2, Tensor):
+                v.lerp_(g.square(), (1 - beta2).to(v))
+            else:
+                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
 
-        if on_device:
-            coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
-            c_adam, c_inv, root = (c.to(p) for c in coefficients)
-            r = v.sqrt() / root + eps
-            weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
-            # a copy of m: a differentiated step needs it after the next one has changed it in place
-            p.addcmul_(m.clone() if m.requires_grad else m, weight)
-        else:
-            c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
-            r = v.sqrt().div_(root).add_(eps)
-            if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
-                p.addcdiv_(m, r, value=c_adam)
-            if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
-                p.addcmul_(m, r, value=c_inv)
+            if on_device:
+                coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
+                c_adam, c_inv, root = (c.to(p) for c in coefficients)
+                r = v.sqrt() / root + eps
+                weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
+                # a copy of m: a differentiated step needs it after the next one has changed it in place
+                p.addcmul_(m.clone() if m.requires_grad else m, weight)
+            else:
+                c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
+                r = v.sqrt().div_(root).add_(eps)
+                if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
+                    p.addcdiv_(m, r, value=c_adam)
+                if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
+                    p.addcmul_(m, r, value=c_inv)
 
-        write_back((param, exp_avg, exp_avg_sq), (p, m, v), place, step, stochastic_rounding)
+            write_back((param, exp_avg, exp_avg_sq), (p, m, v), place, step, stochastic_rounding, first)

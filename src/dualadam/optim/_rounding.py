@@ -62,11 +62,13 @@ def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:
     return torch.where(x.isfinite(), rounded, x).bfloat16()
 
 
-def write_back(targets: Sequence[Tensor], values: Sequence[Tensor], place: int, step: Tensor, stochastic_rounding: bool) -> None:
-    """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place."""
+def write_back(
+    targets: Sequence[Tensor], values: Sequence[Tensor], place: int, step: Tensor, stochastic_rounding: bool, first: int = 0
+) -> None:
+    """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place; ``first`` is a piece's place in its tensor."""
     noises: list[Tensor | None] = [None, None, None]
     if stochastic_rounding and any(t.dtype == torch.bfloat16 for t in targets):
-        index = memory_index(targets[0])
+        index = memory_index(targets[0]) + first
         of_moments, of_param = (mix((index + key) & MASK) for key in noise_keys(place, step))
         noises = [(n & 0xFFFF).int() for n in (of_param, of_moments, of_moments >> 16)]
     for target, value, noise in zip(targets, values, noises, strict=True):

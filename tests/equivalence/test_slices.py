@@ -1,0 +1,50 @@
+"""A tensor worked through in pieces gets the bits that it gets as a whole."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import LAYOUTS, Case, assert_same_bits, randn, state_bits
+
+from dualadam.optim import _slices
+
+ROUNDED = {"state_dtype": torch.bfloat16, "stochastic_rounding": True, "weight_decay": 0.1, "switch_rate": 0.1}
+LAYOUTS_IN_FEW_BITS = {
+    "plain": LAYOUTS["plain"],
+    "float16": LAYOUTS["float16"],
+    "bfloat16": LAYOUTS["bfloat16"],
+    "channels_last": lambda: [randn(2, 3, 4, 5).bfloat16().to(memory_format=torch.channels_last)],
+    "not_dense": lambda: [randn(6, 8).bfloat16()[::2, ::2]],
+}
+
+
+@pytest.mark.parametrize("settings", [{"switch_rate": 0.1, "weight_decay": 0.1}, ROUNDED, {**ROUNDED, "capturable": True}], ids=str)
+@pytest.mark.parametrize("path", ["loop", "foreach"])
+@pytest.mark.parametrize("layout", LAYOUTS_IN_FEW_BITS)
+def test_pieces_make_the_same_parameters_and_state_as_the_whole(
+    monkeypatch: pytest.MonkeyPatch, layout: str, path: str, settings: dict[str, object]
+):
+    case = Case(layout, settings, layout)
+    made = []
+    for size in (5, 2**18):
+        monkeypatch.setattr(_slices, "SLICE", {"cpu": size})
+        monkeypatch.setitem(LAYOUTS, layout, LAYOUTS_IN_FEW_BITS[layout])
+        params = case.make_params()
+        optimizer = case.make(params, path)
+        for step in range(1, 16):  # the hand-over ends at 10
+            case.set_grads(params, step)
+            optimizer.step()
+        made.append(state_bits(params, optimizer))
+    assert_same_bits(*made)
+
+
+def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_slices, "SLICE", {"cpu": 5})
+    half, full = torch.zeros(3, 4, dtype=torch.bfloat16), torch.zeros(3, 4)
+    assert [first for first, _ in _slices.pieces(half, half, full, full)] == [0, 5, 10]
+    assert [first for first, _ in _slices.pieces(full, full, half, half)] == [0, 5, 10]
+    for whole in [(full,) * 4, (half, half.t().contiguous().t(), full, full), (half[:1], half[:1], full[:1], full[:1])]:
+        assert [first for first, _ in _slices.pieces(*whole)] == [0]
+    step = torch.tensor(1.0)
+    rows = [(half[:1], half[:1], full[:1], full[:1], step, place) for place in range(3)]
+    assert [len(batch) for batch in _slices.batches([*rows, (full,) * 4 + (step, 3)])] == [1, 1, 2]
