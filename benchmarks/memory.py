@@ -221,10 +221,10 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
 def render(page: str, record: dict[str, Any]) -> str:
     """Put the tables of a record between the marks of a page."""
     for name, table in tables(record).items():
-        page, count = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, table=table: f"{m[1]}{table}\n{m[2]}", page, flags=re.S
-        )
-        assert count == 1, f"the page needs one place <!-- {name} --> ... <!-- /{name} -->"
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        assert all((begin, end)), f"the page needs a place <!-- {name} --> ... <!-- /{name} -->"
+        page = f"{before}{begin}{table}\n{end}{after}"
     return page
 
 

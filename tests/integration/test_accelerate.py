@@ -101,7 +101,7 @@ def test_a_scaled_loss_gives_the_unscaled_updates_and_an_infinite_one_changes_no
     weights = [torch.linspace(-1, 1, 6).requires_grad_() for _ in range(2)]
     plain, inner = (kind([weight], **settings) for weight in weights)
     scaled = AcceleratedOptimizer(inner, scaler=torch.amp.GradScaler("cpu", init_scale=1024.0))
-    skipped = []
+    skipped, told = [], []
     for step in range(STEPS):
         for weight, optimizer in zip(weights, (plain, scaled), strict=True):
             loss = ((weight - step) ** 2).sum()
@@ -113,8 +113,10 @@ def test_a_scaled_loss_gives_the_unscaled_updates_and_an_infinite_one_changes_no
                 before = weight.detach().clone()
                 scaled.scaler.scale(loss * (torch.inf if step == 4 else 1)).backward()
                 optimizer.step()
+                told += [step] * scaled.step_was_skipped
                 if torch.equal(before, weight):
                     skipped.append(step)
     assert skipped == [4]
+    assert told == ([] if settings.get("fused") else [4])  # a fused step is called and skips inside, torch's too
     assert inner.state[weights[1]]["step"] == STEPS - 1
     assert torch.equal(*weights)  # a power of two scales without rounding

@@ -114,6 +114,12 @@ def test_the_diagnosis_and_the_status_look_inside_the_trainers_optimizer(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["AdamW", "DualAdam"])
+def test_the_learning_rate_is_the_one_given_with_the_class_and_the_decay_that_of_the_arguments(tmp_path: Path, name: str):
+    trainer = train(tmp_path, OPTIMIZERS[name], max_steps=1, save_strategy="no", learning_rate=0.5, weight_decay=0.2)
+    assert [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizer.param_groups] == [(1e-2, 0.2), (1e-2, 0.0)]
+
+
+@pytest.mark.parametrize("name", ["AdamW", "DualAdam"])
 def test_supervised_fine_tuning_learns_the_responses_and_its_loss_is_on_them_alone(tmp_path: Path, name: str):
     from transformers import ByT5Tokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
