@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,15 @@ from dualadam import DualAdam, __version__
 DOCS = Path(__file__).parents[1] / "docs" / "memory.md"
 PATHS: dict[str, dict[str, Any]] = {"fused": {"fused": True}, "loop": {"foreach": False}, "foreach": {"foreach": True}}
 FLOAT32, HALF_FULL, HALF_HALF = "float32", "bfloat16, float32 state", "bfloat16, bfloat16 state"
-LORA_FLOAT32, LORA_HALF = "LoRA on float32", "LoRA on bfloat16"
+LORA = "LoRA on float32"
 # dtype of the model's parameters, and the settings of each optimizer; AdamW's state always has the parameter's dtype
 STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
     FLOAT32: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     HALF_FULL: (torch.bfloat16, {"DualAdam": {}}),
     HALF_HALF: (torch.bfloat16, {"DualAdam": {"state_dtype": torch.bfloat16, "stochastic_rounding": True}, "AdamW": {}}),
-    LORA_FLOAT32: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
-    LORA_HALF: (torch.bfloat16, {"DualAdam": {}, "AdamW": {}}),
+    LORA: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
 }
-WHOLE, ADAPTERS = (FLOAT32, HALF_FULL, HALF_HALF), (LORA_FLOAT32, LORA_HALF)
+WHOLE, ADAPTERS = (FLOAT32, HALF_FULL, HALF_HALF), (LORA,)
 Loss = Callable[[nn.Module], Tensor]
 
 
@@ -228,6 +228,12 @@ def render(page: str, record: dict[str, Any]) -> str:
     return page
 
 
+def environment() -> dict[str, Any]:
+    """Return the versions that the counts depend on."""
+    packages = {name: version(name) for name in ("torch", "transformers", "peft")}
+    return {"dualadam": __version__, **packages, "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+
+
 def main() -> None:
     """Measure all rows, one process each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -240,8 +246,6 @@ def main() -> None:
         print(json.dumps(measure(*arguments.row)))
         return
     if not arguments.docs:
-        import transformers
-
         rows = []
         for model, (_, storages) in MODELS.items():
             for storage in storages:
@@ -250,10 +254,8 @@ def main() -> None:
                     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                     rows.append(json.loads(done.stdout.splitlines()[-1]))
                     print(rows[-1], flush=True)
-        versions = {"dualadam": __version__, "torch": torch.__version__, "transformers": transformers.__version__}
-        machine = {"python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}", "threads": 1}
         arguments.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"environment": {**versions, **machine}, "rows": rows}, indent=1) + "\n")
+        file.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
     DOCS.write_text(render(DOCS.read_text(), json.loads(file.read_text())))
     print(f"wrote {file} and {DOCS}")
 
