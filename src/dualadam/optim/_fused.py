@@ -132,7 +132,10 @@ def _advance(
     rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
     for row in zip(*columns, strict=True):
         kernel, _ = choose_kernel(row, why_unavailable)
-        rows_of[kernel].append(local_parts(row) if kernel else row)
+        parts = local_parts(row) if kernel else row
+        if parts[0] is not row[0]:  # autograd saved the whole, whose version is another than its part's
+            torch.autograd.graph.increment_version([row[0], row[2], row[3]])
+        rows_of[kernel].append(parts)
     rest = rows_of.pop(None, [])
     for kernel, rows in rows_of.items():
         assert kernel is not None
@@ -141,6 +144,8 @@ def _advance(
         return
     if grad_scale is not None:
         rest = [(row[0], row[1] / grad_scale.to(row[1].device), *row[2:]) for row in rest]
+    if not on_device:
+        common |= {"lr": float(lr), "betas": (float(beta1), float(beta2))}
     by_torch = [] if on_device else [row for row in rest if _fused_torch.takes(row)]
     usual = [row for row in rest if not any(row is other for other in by_torch)] if by_torch else rest
     update_usual = partial(update_foreach if all(row[0].is_cuda for row in usual) else update_loop, on_device=on_device)

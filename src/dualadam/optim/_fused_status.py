@@ -6,11 +6,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
 from torch.optim import Optimizer
 
+from dualadam.optim import _fused_torch
 from dualadam.optim._fused import KERNELS, choose_kernel, unavailable
+from dualadam.optim._layout import switched_off
 from dualadam.optim._optimizer import unwrap
+
+INSTEAD = "torch's fused AdamW (foreach added while mixing)"
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,22 @@ def fused_status(optimizer: Optimizer | None = None, device: str = "cpu") -> Fus
         for group in optimizer.param_groups:
             for param in group["params"]:
                 if param.grad is not None and (state := optimizer.state.get(param)):
-                    paths[_path(param, state, group["fused"])] += 1
+                    paths[_path(param, state, group["fused"], group["capturable"])] += 1
     if device not in KERNELS:
         return FusedStatus(False, f"there is no kernel for the device type {device}", dict(paths))
+    if device == "cuda" and not torch.cuda.is_available():
+        return FusedStatus(False, "torch finds no CUDA device", dict(paths))
     why_not = KERNELS[device].unavailable()
+    if why_not and device in _fused_torch.device_types() and not switched_off():
+        why_not += f"; {INSTEAD} does the step"
     return FusedStatus(why_not is None, why_not or KERNELS[device].describe(), dict(paths))
 
 
-def _path(param: Tensor, state: dict[str, Any], fused: bool | None) -> str:
+def _path(param: Any, state: dict[str, Any], fused: bool | None, capturable: bool) -> str:
     if not fused:
         return "not fused: the setting of their group"
     row = (param, param.grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
     kernel, why_not = choose_kernel(row, unavailable())
-    return "fused" if kernel else f"not fused: {why_not}"
+    if kernel:
+        return "fused"
+    return f"{INSTEAD}: {why_not}" if not capturable and _fused_torch.takes(row) else f"not fused: {why_not}"

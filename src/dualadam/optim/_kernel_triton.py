@@ -126,6 +126,7 @@ def step_tensors(
                 HAS_SCALE=grad_scale is not None,
                 HAS_FOUND_INF=found_inf is not None,
                 BLOCK=PREPARE_BLOCK,
+                enable_fp_fusion=False,
             )
             if num_chunks := len(table.chunks):
                 _triton_code.advance[(num_chunks,)](
@@ -139,6 +140,7 @@ def step_tensors(
                     CHUNK=CHUNK,
                     BLOCK=BLOCK,
                     num_warps=WARPS,
+                    enable_fp_fusion=False,  # multiply-adds are fused where the code says so, as in _kernel_cpu.cpp
                 )
 
 
@@ -179,7 +181,7 @@ def make_table(entries: tuple[tuple[int, ...], ...], device: torch.device, pinne
     return Table(addresses.to(device, non_blocking=True), table.to(device, non_blocking=True), (addresses, table))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # a schedule brings a new number at every step
 def bits(x: float) -> int:
     """Return the bits of a float64 as a signed integer: Triton would narrow the number itself to float32."""
     return int(struct.unpack("<q", struct.pack("<d", x))[0])

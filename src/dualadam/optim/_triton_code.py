@@ -183,13 +183,13 @@ def step_block(
         m_old, v_old = tl.load(m_at + i).to(tl.float32), tl.load(v_at + i).to(tl.float32)
 
     g = g * factor
-    m = tl.where(weight1 > 0, m_old, g) + weight1 * (g - m_old)
-    v = v_old * beta2 + weight2 * g * g
+    m = tl.fma(tl.zeros_like(g) + weight1, g - m_old, tl.where(weight1 > 0, m_old, g))
+    v = tl.fma(weight2 * g, g, v_old * beta2)
     r = tl.div_rn(tl.sqrt_rn(v), root) + eps
     # a part that is over is left out, so that 0 x inf cannot arise
     p = p_old * decay
     p = tl.where(c_adam != 0, p + tl.div_rn(c_adam * m, r), p)
-    p = tl.where(c_inv != 0, p + c_inv * m * r, p)
+    p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)
 
     noise_m = tl.zeros_like(i).to(tl.uint32)
     noise_p = noise_m

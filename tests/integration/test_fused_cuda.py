@@ -1,0 +1,108 @@
+"""The fused step for CUDA, as far as a machine without a GPU can show it; and shards, which every device's kernel takes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dualadam import DualAdam
+from dualadam.optim import fused_status
+from dualadam.optim._fused_torch import update_torch_fused
+from dualadam.optim._loop import update_loop
+
+TESTS = Path(__file__).parents[1]
+HAS_TRITON_WHEEL = sys.platform == "linux" and os.uname().machine == "x86_64"
+needs_triton = pytest.mark.skipif(not HAS_TRITON_WHEEL, reason="Triton has no wheel for this platform")
+
+
+def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(TESTS.parent / "src"), "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, str(TESTS / script), *arguments]
+    return subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+    return outputs
+
+
+@needs_triton
+def test_in_tritons_interpreter_the_step_is_the_loops() -> None:
+    (output,) = finish(start("fused_interpreted.py", TRITON_INTERPRET="1"))
+    assert "7 cases, and the noise" in output
+
+
+@needs_triton
+def test_compiled_for_a_gpu_it_reads_and_writes_16_bytes_at_once_and_spills_nothing(tmp_path: Path) -> None:
+    (output,) = finish(start("fused_compiled.py", str(tmp_path), TRITON_CACHE_DIR=str(tmp_path)))
+    kernels = re.findall(r"^(\S+): (\d+) wide loads, (\d+) wide stores, (\d+) spilled, stack (\d+)$", output, flags=re.MULTILINE)
+    assert {name for name, *_ in kernels} == {"float32", "float32-bfloat16-noisy", "unaligned", "prepare"}, output
+    for name, loads, stores, spilled, stack in kernels:
+        assert int(spilled) == int(stack) == 0, output
+        wide = name.startswith("float32")
+        assert (int(loads) >= 4) == (int(stores) >= 3) == wide, output
+
+
+def test_a_run_on_the_cpu_never_imports_triton() -> None:
+    code = (
+        "import sys, torch; from dualadam import DualAdam; from dualadam.optim import fused_status\n"
+        "p = torch.ones(3, requires_grad=True); p.grad = torch.ones(3); o = DualAdam([p], fused=True); o.step(); print(fused_status(o))\n"
+        "assert not [m for m in sys.modules if m.split('.')[0] == 'triton' or 'triton_code' in m]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(TESTS.parent / "src")})
+
+
+def test_two_processes_step_their_shards_as_one_would_the_whole(tmp_path: Path) -> None:
+    finish(*(start("fused_shards.py", str(rank), str(tmp_path / "store")) for rank in range(2)))
+
+
+def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("switch_rate", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_torchs_fused_adamw_and_a_foreach_part_are_the_loop(dtype: torch.dtype, switch_rate: float, maximize: bool) -> None:
+    """Called as it is: on the CPU the step itself prefers the loop. The second tensor joins two steps late and mixes for longer."""
+    settings: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "switch_rate": switch_rate}
+    settings |= {"maximize": maximize, "stochastic_rounding": False}
+    shapes = ((100, 3), (7,), (0,), ())
+    ends = []
+    for update, more in ((update_loop, {"on_device": False}), (update_torch_fused, {})):
+        columns: list[list[Tensor]] = [[normal(s, i, dtype) for i, s in enumerate(shapes)]]
+        columns += [[torch.zeros_like(p) for p in columns[0]] for _ in range(2)]
+        steps = [torch.zeros(()) for _ in shapes]
+        for step in range(9):
+            grads = [normal(s, 100 + 10 * step + i, dtype) for i, s in enumerate(shapes)]
+            joined = [i for i in range(len(shapes)) if i != 1 or step >= 2]
+            p, m, v, g, t = ([column[i] for i in joined] for column in (*columns, grads, steps))
+            update(p, g, m, v, t, joined, **settings, **more)  # type: ignore[operator]
+        ends.append([*columns[0], *columns[1], *columns[2], *steps])
+    eps = torch.finfo(dtype).eps  # a few roundings in each of 9 steps, of numbers up to about 4
+    for e, a in zip(*ends, strict=True):
+        torch.testing.assert_close(a, e, rtol=40 * eps, atol=40 * eps)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU is told")
+def test_the_status_says_that_there_is_no_gpu() -> None:
+    assert str(fused_status(device="cuda")) == "fused: not available: torch finds no CUDA device."
+
+
+def test_a_tensor_lr_reaches_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it on the host would wait for the device."""
+    seen: list[Any] = []
+    monkeypatch.setattr("dualadam.optim._base.update_fused", lambda *args, lr, **more: seen.append(lr))
+    p, lr = torch.nn.Parameter(torch.ones(3)), torch.tensor(1e-3)
+    p.grad = torch.ones(3)
+    DualAdam([p], lr=lr, fused=True).step()
+    assert seen[0] is lr
