@@ -90,6 +90,13 @@ def make_params(shapes: list[tuple[int, ...]]) -> list[torch.nn.Parameter]:
     return params
 
 
+def copy_bandwidth(rounds: int) -> float:
+    """Return the bytes a second, read and written, of copying a large tensor."""
+    source = torch.empty(200_000_000, device="cuda")
+    target = torch.empty_like(source)
+    return 8 * source.numel() / statistics.median(interleaved({"copy": lambda: target.copy_(source)}, rounds)["copy"])
+
+
 def tune(rounds: int) -> list[dict[str, float]]:
     """Time every tuning on the large tensor, best first; sets the best one."""
     params = make_params(LISTS["one tensor of 50 M"])
@@ -141,10 +148,7 @@ def main() -> None:
         tests = [str(ROOT / "tests" / "integration" / name) for name in ("test_fused_gpu.py", "test_training_tools.py")]
         if subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", *tests], cwd=ROOT, check=False).returncode:
             sys.exit("The checks failed: nothing was timed.")
-    source = torch.empty(200_000_000, device="cuda")
-    target = torch.empty_like(source)
-    bandwidth = 8 * source.numel() / statistics.median(interleaved({"copy": lambda: target.copy_(source)}, options.rounds)["copy"])
-    del source, target
+    bandwidth = copy_bandwidth(options.rounds)
     tried = tune(max(options.rounds // 5, 5))
     rows = [compare(name, bandwidth, options.rounds) for name in LISTS]
     environment = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "python": platform.python_version()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import re
 import subprocess
@@ -108,3 +110,31 @@ def test_a_tensor_lr_reaches_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch
     p.grad = torch.ones(3)
     DualAdam([p], lr=lr, fused=True).step()
     assert seen[0] is lr
+
+
+def load_benchmark() -> Any:
+    spec = importlib.util.spec_from_file_location("cuda_kernel", TESTS.parent / "benchmarks" / "cuda_kernel.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU is told")
+def test_the_benchmark_refuses_in_one_sentence_without_a_gpu(tmp_path: Path) -> None:
+    command = [sys.executable, str(TESTS.parent / "benchmarks" / "cuda_kernel.py"), "--out", str(tmp_path / "record")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "This benchmark needs a CUDA device, and torch finds none."
+    assert not (tmp_path / "record").exists()
+
+
+def test_the_benchmark_times_the_networks_it_names_and_judges_by_the_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    benchmark = load_benchmark()
+    sizes = {name: sum(math.prod(shape) for shape in shapes) for name, shapes in benchmark.LISTS.items()}
+    # torchvision's resnet18 has 11,689,512 parameters, timm's vit_small_patch16_224 22,050,664
+    assert list(sizes.values()) == [50_000_000, 11_689_512, 22_050_664, 256_000]
+    rows = [{"list": "a", "ratio": 1.0, "share_of_copy": 0.89}, {"list": "b", "ratio": 1.01, "share_of_copy": 0.1}]
+    assert [line.rsplit(" ", 1)[1] for line in benchmark.verdict(rows)] == ["met", "MISSED", "MISSED"]
