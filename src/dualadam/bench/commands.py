@@ -20,24 +20,34 @@ from dualadam.bench.report import console_table, write_report
 from dualadam.bench.spec import builtin_specs, load_spec
 from dualadam.bench.study import Plan, execute, make_plan, sole_store
 from dualadam.bench.summary import Summary
-from dualadam.bench.tasks import TASKS, check_data, check_device
+from dualadam.bench.tasks import TASKS, TaskEntry, check_data, check_device
 from dualadam.bench.train import time_step
 
 
 def compare(
-    source: str, out: Path | None, *, data: str | None, workers: int, cluster: str | None, device: str, dry_run: bool, estimate: bool
+    source: str,
+    out: Path | None,
+    *,
+    data: str | None,
+    workers: int,
+    cluster: str | None,
+    device: str,
+    dry_run: bool,
+    estimate: bool,
+    smoke: bool,
 ) -> None:
     """Run a study, or go on with it, and report."""
     console, errors = _console(), Console(stderr=True, markup=False, soft_wrap=True)
     spec = load_spec(source)
+    spec = spec.smoke_test() if smoke else spec
     for warning in spec.warnings():
         errors.print(f"Warning: {warning}", markup=False)
     plan = make_plan(spec)
     if dry_run:
         _print_plan(plan, console)
         try:
-            check_data(spec.task, data)
-        except FileNotFoundError as error:
+            check_data(spec.task, data, spec.fine_tuning)
+        except (FileNotFoundError, ImportError) as error:
             errors.print(f"Warning: {error}")
         return
     if not cluster:  # whose machines have devices and folders of their own
@@ -49,9 +59,9 @@ def compare(
             _print_estimate(plan, executor, width(), device, console)
         return
     if not cluster:
-        check_data(spec.task, data)
+        check_data(spec.task, data, spec.fine_tuning)
     folder = out or Path("runs") / spec.name
-    again = f"dualadam compare {source}" + (f" --out {out}" if out else "")
+    again = f"dualadam compare {source}" + (f" --out {out}" if out else "") + " --smoke" * smoke
     where = f"on {cluster}" if cluster else f"{workers} side by side"
     with sole_store(folder, spec) as store:
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}", markup=False, highlight=False)
@@ -82,7 +92,7 @@ def list_everything() -> None:
     """Print what a spec can name."""
     console = _console()
     for title, rows in (
-        ("Tasks", {name: f"{t.summary}; models: {', '.join(t.models)}" for name, t in TASKS.items()}),
+        ("Tasks", {name: f"{t.summary}; models: {', '.join(t.models)}{_others(t)}" for name, t in TASKS.items()}),
         ("Optimizers", {name: entry.summary for name, entry in OPTIMIZERS.items()}),
         ("Built-in specs", {name: load_spec(name).title for name in builtin_specs()}),
     ):
@@ -90,6 +100,10 @@ def list_everything() -> None:
         for name, summary in rows.items():
             table.add_row(name, summary)
         console.print(table)
+
+
+def _others(entry: TaskEntry) -> str:
+    return f", a folder or a hub's name; metrics: {', '.join(entry.metrics)}" if entry.language else ""
 
 
 def _num_cores() -> int:

@@ -76,6 +76,7 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         "warnings": spec.warnings(),
         "flatness": {"top_eigenvalue": "Top eigenvalue", "sam_sharpness": "SAM sharpness", "adaptive_sharpness": "Adaptive sharpness"},
         "shortcomings": shortcomings(summary),
+        "data": data_sentence(summary.arms[0].judged[0].get("data")),
     }
 
 
@@ -99,6 +100,24 @@ def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
             strict=True,
         )
     )
+
+
+def data_sentence(facts: dict[str, Any] | None) -> str:
+    """Return what a language task counted in its data.
+
+    Example:
+        >>> counted = {"max_length": 64, "examples": {"train": 1275, "test": 531}, "truncated": {"train": 9, "test": 0}, "duplicates": 100}
+        >>> print(data_sentence(counted))
+        Examples: train 1,275, test 531. 100 duplicates were left out before splitting. Longer than 64 tokens and cut: train 9, test 0.
+    """
+    if not facts:
+        return ""
+    counts = {key: ", ".join(f"{split} {n:,}" for split, n in facts[key].items()) for key in ("examples", "truncated")}
+    lost = (
+        f" Of {facts['without_answer']:,} training examples no answer was left; they were not used." if facts.get("without_answer") else ""
+    )
+    removed = f"{facts['duplicates']:,} duplicates were left out before splitting."
+    return f"Examples: {counts['examples']}. {removed} Longer than {facts['max_length']} tokens and cut: {counts['truncated']}.{lost}"
 
 
 def markdown_text(text: str) -> str:

@@ -16,7 +16,8 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field,
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from dualadam.bench.optimizers import OPTIMIZERS, find_entry, take_a_step
-from dualadam.bench.tasks import TASKS, Metric
+from dualadam.bench.tasks import TASKS, FineTuning, Metric
+from dualadam.optim import DualAdam, InvAdam
 
 BUILTIN = importlib.resources.files("dualadam.bench") / "specs"
 
@@ -131,6 +132,19 @@ class Block(_Strict):
         return next(arm for arm in self.arm if arm.name == name)
 
 
+class Language(_Strict):
+    """How a pretrained language model is trained; the fields of ``tasks.FineTuning``, which says what each is."""
+
+    parameters: Annotated[str, Field(pattern=r"^(full|lora|last-[1-9][0-9]?)$")] = "full"
+    max_length: Annotated[int, Field(ge=4, le=10**6)] = 512
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora_rank: Annotated[int, Field(ge=1, le=4096)] = 8
+    lora_alpha: Annotated[Finite, Field(gt=0)] = 16.0
+    gradient_checkpointing: bool = False
+    packed: bool = False
+    max_new_tokens: Annotated[int, Field(ge=1, le=10**5)] = 256
+
+
 class Primary(_Strict):
     """The one comparison that the study decides; all others are secondary."""
 
@@ -146,12 +160,14 @@ class Spec(_Strict):
     name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     title: Annotated[str, Field(max_length=200)] = ""
     demonstration: bool = False  # too small for a verdict: the report says so instead
+    smoke: bool = False  # only shows that everything runs; see ``smoke_test``
     task: str
     model: str
     subset: Annotated[int, Field(ge=1, le=10**9)] | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=10**6)]
+    accumulate: Annotated[int, Field(ge=1, le=10**6)] = 1  # parts that a batch's gradient is summed over, for less memory
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     final_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.001
     metric: str | None = None  # None: the task's first
@@ -159,6 +175,9 @@ class Spec(_Strict):
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: bool = False
     flatness: bool = False  # measured at the end of every judged run
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 20  # points of a judged run's learning curve
+    evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = None  # examples of the validation and test splits; None: all
+    language: Language | None = None  # for language tasks; None: the defaults
     points: Annotated[int, Field(ge=0, le=10_000)]  # settings tried per arm; 0: every arm is fixed
     tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
@@ -176,8 +195,12 @@ class Spec(_Strict):
     @model_validator(mode="after")
     def _whole(self) -> Spec:
         entry = TASKS[self.task]
-        if entry.models and self.model not in entry.models:
-            _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {_nearest(self.model, entry.models)}", "model")
+        if not entry.takes(self.model):
+            other = " (a folder or a name on the hub has a slash)" if entry.language else ""
+            _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {_nearest(self.model, entry.models)}{other}", "model")
+        self._language_fits()
+        if self.accumulate > self.batch_size:
+            _refuse(f"must be at most batch_size, {self.batch_size}, got {self.accumulate}", "accumulate")
         if self.metric is not None and self.metric not in entry.metrics:
             _refuse(f"is not a metric of the task {self.task!r}, got {self.metric!r}; {_nearest(self.metric, entry.metrics)}", "metric")
         better = "higher" if self.judged_by[1].higher_is_better else "lower"
@@ -208,6 +231,43 @@ class Spec(_Strict):
         if self.primary.arm == self.primary.against:
             _refuse(f"must differ from primary.arm, got {self.primary.against!r} twice", "primary", "against")
         return self
+
+    def _language_fits(self) -> None:
+        """Refuse what a language task has no use for, and its table for other tasks."""
+        kind, language = TASKS[self.task].language, self.language
+        if kind is None:
+            if language is not None:
+                _refuse(f"is for language tasks, and {self.task!r} is none", "language")
+            return
+        if self.augment:
+            _refuse(f"must be false: {self.task!r} has no augmentation", "augment")
+        if language and language.packed and kind == "classification":
+            _refuse("must be false for classification: a row has one class", "language", "packed")
+        if language and language.dtype == "bfloat16" and self.flatness:
+            _refuse("must be false for bfloat16 parameters, which are too coarse for second derivatives", "flatness")
+
+    @property
+    def fine_tuning(self) -> FineTuning | None:
+        """How a language model is trained; None for other tasks."""
+        if TASKS[self.task].language is None:
+            return None
+        return FineTuning(model=self.model, **(self.language or Language()).model_dump())
+
+    def smoke_test(self) -> Spec:
+        """Return a study of a few steps with the same task, model and arms, which shows only that everything runs.
+
+        Example:
+            >>> small = load_spec("digits").smoke_test()
+            >>> small.name, small.steps, small.points, small.seeds, len(small.block[0].arm)
+            ('digits-smoke', 2, 1, 2, 6)
+        """
+        changes: dict[str, Any] = {"name": f"{self.name[:70]}-smoke", "title": f"Smoke test of {(self.title or self.name)[:180]}"}
+        changes |= {"smoke": True, "demonstration": True, "epochs": None, "steps": 2, "batch_size": min(self.batch_size, 2)}
+        changes |= {"accumulate": min(self.accumulate, 2), "points": min(self.points, 1), "tuning_seeds": 1, "seeds": 2}
+        changes |= {"evaluations": 1, "evaluate_at_most": 4}
+        if self.language:
+            changes["language"] = self.language.model_copy(update={"max_new_tokens": min(self.language.max_new_tokens, 16)})
+        return self.model_copy(update=changes)
 
     @property
     def primary_block(self) -> Block:
@@ -245,6 +305,11 @@ class Spec(_Strict):
                         f"{arm.name!r}: its weight decay is coupled (L2), that of the other arms is decoupled."
                         if entry.decoupled is False
                         else f"{arm.name!r}: its weight decay is as {arm.optimizer} does it, which may be coupled (L2)."
+                    )
+                if self.language and self.language.dtype == "bfloat16" and not issubclass(entry.cls, DualAdam | InvAdam):
+                    found.append(
+                        f"{arm.name!r}: torch's classes keep bfloat16 parameters' state in bfloat16, DualAdam and InvAdam in float32: "
+                        "unlike arithmetic is part of the difference."
                     )
         return found
 
@@ -292,7 +357,13 @@ def parse_spec(text: str, name: str = "spec") -> Spec:
         raise SpecError("\n".join(dict.fromkeys(sentences))) from None
 
 
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {(): Spec, ("primary",): Primary, ("block",): Block, ("block", "arm"): Arm}
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Spec,
+    ("primary",): Primary,
+    ("language",): Language,
+    ("block",): Block,
+    ("block", "arm"): Arm,
+}
 
 
 def _sentence(text: str, name: str, error: ErrorDetails) -> str:

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,10 @@ class Plan:
             subset=spec.subset,
             loss_scale=arm.loss_scale,
             flatness=spec.flatness and phase == "judge",
+            accumulate=spec.accumulate,
+            evaluations=spec.evaluations,
+            evaluate_at_most=spec.evaluate_at_most,
+            language={k: v for k, v in asdict(spec.fine_tuning).items() if k != "model"} if spec.fine_tuning else None,
         )
 
     def winners(self, records: Iterable[Record]) -> dict[tuple[str, str], int]:
@@ -143,8 +147,9 @@ class Store:
         mine, stored = json.loads(spec.model_dump_json()), folder / "spec.json"
         if stored.exists():
             theirs = json.loads(stored.read_text())
-            if theirs != mine:
-                keys = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+            defaults = {name: field.default for name, field in Spec.model_fields.items()}  # of keys that were not yet there
+            keys = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k, defaults.get(k)))
+            if keys:
                 raise ValueError(f"{folder} holds a study of another spec (they differ in {', '.join(keys)}). Choose another --out.")
         else:
             if self.path.exists():

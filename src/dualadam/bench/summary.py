@@ -73,7 +73,7 @@ class Summary:
         numbers = f"{d.mean:+.2f} {unit} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
         zero = " The interval contains 0." if d.low <= 0 <= d.high else ""
         if spec.demonstration:
-            return f"A demonstration, no verdict. {arm} less {against}: {numbers}.{zero}"
+            return f"A {'smoke test' if spec.smoke else 'demonstration'}, no verdict. {arm} less {against}: {numbers}.{zero}"
         return {
             "better": f"{arm} is better than {against}: {numbers}.",
             "worse": f"{arm} is worse than {against}: {numbers}.",
@@ -207,7 +207,11 @@ def signature(judged: list[Record]) -> str:
     parts = [f"task:{run['task']}", f"model:{run['model']}", f"optimizer:{run['optimizer']}"]
     parts += [f"{k}:{v}" for k, v in sorted(run["settings"].items())]
     parts += [f"weight_decay:{run['weight_decay']:g}", length, f"batch:{run['batch_size']}", f"schedule:{run['schedule']}"]
-    parts += [f"{k}:{run[k]}" for k in ("subset", "augment") if run[k]]
+    parts += [f"{k}:{run[k]}" for k in ("subset", "augment", "evaluate_at_most") if run.get(k)]
+    parts += [f"accumulate:{run['accumulate']}"] if run.get("accumulate", 1) > 1 else []
+    parts += [
+        f"{k}:{v}" for k, v in (run.get("language") or {}).items() if not (k.startswith("lora") and run["language"]["parameters"] != "lora")
+    ]
     parts += [f"loss_scale:{run['loss_scale']:g}"] if run["loss_scale"] != 1 else []
     parts += [f"precision:{run['precision']}", f"seeds:{min(seeds)}-{max(seeds)}", f"device:{env['device']}", f"threads:{env['threads']}"]
     return "|".join([*parts, f"torch:{env['torch']}", f"dualadam:{env['dualadam']}"])

