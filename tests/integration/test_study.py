@@ -3,12 +3,13 @@
 import json
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 from bench_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
-from dualadam.bench.spec import parse_spec
+from dualadam.bench.spec import load_spec, parse_spec
 from dualadam.bench.study import FailedRunsError, Progress, Store, execute, make_plan, read_records
 
 
@@ -121,3 +122,15 @@ def test_each_line_is_on_the_disk_itself_before_the_next_run_is_waited_for(tmp_p
     execute(make_plan(spec), store, InlineExecutor(), lambda: 1)
     ends = (tmp_path / "runs.jsonl").read_bytes().splitlines(keepends=True)
     assert synced == [sum(map(len, ends[: i + 1])) for i in range(NUM_RUNS)]
+
+
+def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_their_keys(tmp_path):
+    """The recorded study of the digits was made before ``accumulate``, ``evaluations`` and ``language``."""
+    recorded = Path(__file__).parents[2] / "benchmarks" / "records" / "2026-11-24_digits"
+    for name in ("spec.json", "runs.jsonl"):
+        shutil.copy(recorded / name, tmp_path)
+    assert "accumulate" not in json.loads((tmp_path / "spec.json").read_text())
+    spec = load_spec("digits")
+    plan, store = make_plan(spec), Store(tmp_path, spec)
+    runs = [*plan.tuning_runs, *plan.judged_runs(plan.winners(store.records.values()))]
+    assert {run.key for run in runs} == set(store.records)

@@ -1,10 +1,16 @@
 """A spec with a mistake is refused, whole sentence by whole sentence: file, line, value, range, nearest name."""
 # ruff: noqa: E501
 
+import dataclasses
+import json
+import re
+
 import pytest
 from bench_cases import DIGITS, TINY
 
-from dualadam.bench.spec import SpecError, builtin_specs, load_spec, parse_spec
+from dualadam.bench.spec import BUILTIN, Language, SpecError, builtin_specs, load_spec, parse_spec
+from dualadam.bench.study import make_plan
+from dualadam.bench.tasks import FineTuning
 
 # what is replaced in the built-in digits spec, by what, and what is said of it
 REFUSED = [
@@ -170,6 +176,82 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     path.write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(SpecError, match=r"picture\.toml is not a text file in UTF-8"):
         load_spec(path)
+
+
+LANGUAGE = (BUILTIN / "language-quick.toml").read_text()
+# what is replaced in the built-in language spec, by what, and what is said of it
+REFUSED_LANGUAGE = [
+    (
+        'parameters = "last-2"',
+        'parametres = "full"',
+        "spec, line 16: language.parametres is not a key of a spec; did you mean 'parameters'?",
+    ),
+    ('parameters = "last-2"', 'parameters = "last-0"', "spec, line 16: language.parameters has letters that a name must not have"),
+    ("max_length = 64", "max_length = 2", "spec, line 17: language.max_length must be greater than or equal to 4, got 2."),
+    ("max_length = 64", "packed = true", "spec, line 17: language.packed must be false for classification: a row has one class."),
+    (
+        'model = "minilm-l6"',
+        'model = "minilm"',
+        "spec, line 6: model is not a model of the task 'bbc-news', got 'minilm'; did you mean 'minilm-l6'? (a folder",
+    ),
+    ("seeds = 3", "seeds = 3\naugment = true", "spec, line 13: augment must be false: 'bbc-news' has no augmentation."),
+    ("seeds = 3", "seeds = 3\naccumulate = 17", "spec, line 13: accumulate must be at most batch_size, 16, got 17."),
+    ("max_length = 64", 'dtype = "bfloat16"', None),
+    (
+        'task = "bbc-news"\nmodel = "minilm-l6"',
+        'task = "digits"\nmodel = "small-cnn"',
+        "spec, line 15: language is for language tasks, and 'digits' is none.",
+    ),
+    ('model = "minilm-l6"', 'model = "./my/model"', None),
+    ('model = "minilm-l6"', 'model = "google/bert_uncased_L-2_H-128_A-2"', None),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), REFUSED_LANGUAGE)
+def test_the_table_of_a_language_task_is_checked_as_all_others_are(old, new, sentence):
+    assert LANGUAGE.count(old) == 1
+    text = LANGUAGE.replace(old, new)
+    if sentence is None:
+        assert parse_spec(text).fine_tuning.model
+    else:
+        with pytest.raises(SpecError, match="^" + re.escape(sentence)):
+            parse_spec(text)
+
+
+def test_flatness_of_bfloat16_parameters_is_refused_and_unlike_arithmetic_is_warned_of():
+    text = LANGUAGE.replace("max_length = 64", 'dtype = "bfloat16"')
+    with pytest.raises(SpecError, match="flatness must be false for bfloat16 parameters"):
+        parse_spec(text.replace("seeds = 3", "seeds = 3\nflatness = true"))
+    assert [w.partition(":")[0] for w in parse_spec(text).warnings()] == ["'Adam'", "'Adam + warm-up'"]
+
+
+def test_the_table_has_the_fields_of_the_fine_tuning_with_its_defaults():
+    spec = parse_spec(re.sub(r"\[language\]\n.*\n.*\n", "", LANGUAGE))
+    assert spec.language is None
+    assert spec.fine_tuning == FineTuning("minilm-l6")
+    assert Language.model_fields.keys() == {f.name for f in dataclasses.fields(FineTuning)} - {"model"}
+
+
+@pytest.mark.parametrize("name", builtin_specs())
+def test_a_smoke_test_has_every_arm_and_few_steps_and_warns_of_nothing(name):
+    spec = load_spec(name)
+    small = spec.smoke_test()
+    assert [b.arm for b in small.block] == [b.arm for b in spec.block]
+    assert (small.task, small.model, small.name) == (spec.task, spec.model, f"{name}-smoke")
+    assert make_plan(small).num_runs == 3 * len(make_plan(spec).settings)
+    assert small.warnings() == []
+    assert parse_spec(tomllib_free(small)) == small  # it could have been written so
+
+
+def tomllib_free(spec):
+    """A spec as TOML, by way of its JSON: every value of it is written alike in both but for the names and null."""
+
+    def text(value):
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{json.dumps(k)} = {text(v)}" for k, v in value.items() if v is not None) + "}"
+        return "[" + ", ".join(map(text, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+    return "\n".join(f"{k} = {text(v)}" for k, v in json.loads(spec.model_dump_json()).items() if v is not None)
 
 
 @pytest.mark.parametrize("name", builtin_specs())

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from dualadam.bench.plots import COLOURS, STYLE, WIDTH, Plot
-from dualadam.bench.tasks import TASKS, check_device, get_task
+from dualadam.bench.tasks import TASKS, FineTuning, check_device, get_task
 from dualadam.flatness import (
     MeanLoss,
     SpectralDensity,
@@ -58,7 +58,7 @@ class Flatness:
     sharpness: float
     adaptive_sharpness: float
     num_params: int
-    num_examples: int
+    num_examples: int  # or tokens, of which the loss is a mean
 
 
 def flatness(
@@ -78,10 +78,10 @@ def flatness(
     console = Console()
     if not console.is_terminal:  # no terminal to fold lines for
         console.width = max(120, console.width)
-    task_name, model_name, weights = load_checkpoint(checkpoint, task, model)
+    task_name, model_name, weights, language = load_checkpoint(checkpoint, task, model)
     subset = examples if examples and examples < (TASKS[task_name].num_train or math.inf) else None
     check_device(device)
-    loaded = get_task(task_name, data=data, subset=subset, device=device)
+    loaded = get_task(task_name, data=data, subset=subset, device=device, language=language)
     network = loaded.make_model(model_name)
     try:
         network.load_state_dict(weights)
@@ -92,8 +92,8 @@ def flatness(
     batches = list(loaded.batches(batch_size, torch.Generator().manual_seed(settings.seed), augment=False))
     dtype = torch.float64 if float64 else None
     with _bar(console) as bar:
-        result = measure(network, loaded.loss, batches, settings, dtype=dtype, num_examples=lambda _: batch_size, bar=bar)
-    title = f"{checkpoint.name}: {model_name} on {result.num_examples:,} training examples of {task_name}"
+        result = measure(network, loaded.loss, batches, settings, dtype=dtype, num_examples=loaded.weight, bar=bar)
+    title = f"{checkpoint.name}: {model_name} on {batch_size * len(batches):,} training examples of {task_name}"
     console.print(as_table(result, settings, title))
     figure = (out or checkpoint).with_suffix(".flatness.png" if out is None else out.suffix or ".png")
     figure.parent.mkdir(parents=True, exist_ok=True)
@@ -102,10 +102,11 @@ def flatness(
     console.print(f"Figure: {figure}; numbers: {figure.with_suffix('.json')}", markup=False, highlight=False, soft_wrap=True)
 
 
-def load_checkpoint(path: Path, task: str | None, model: str | None) -> tuple[str, str, dict[str, Tensor]]:
-    """Return task, model name and state_dict of a file saved by torch.save; nothing in the file is executed.
+def load_checkpoint(path: Path, task: str | None, model: str | None) -> tuple[str, str, dict[str, Tensor], FineTuning | None]:
+    """Return task, model name, state_dict and how a language model was trained, of a file saved by torch.save; nothing in it is executed.
 
-    The file holds a dict with ``state_dict`` and maybe ``task`` and ``model``, or a bare state_dict; what it does not say must be given.
+    The file holds a dict with ``state_dict`` and maybe ``task``, ``model`` and ``language`` (as in a spec; else its defaults), or a bare
+    state_dict; task and model must be given where it does not say them.
 
     Raises:
         ValueError: the file holds something else, or says something else than the arguments; a name is missing or unknown.
@@ -120,7 +121,7 @@ def load_checkpoint(path: Path, task: str | None, model: str | None) -> tuple[st
     if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
         keys = ", ".join(map(str, content)) or "none"
         raise ValueError(f"{path} must hold a state_dict, or a dict with the key 'state_dict', got the keys: {keys}.")
-    names = {}
+    names: dict[str, Any] = {}
     for key, given in (("task", task), ("model", model)):
         saved = content.get(key) if weights is not content else None
         if saved and given and saved != given:
@@ -130,10 +131,16 @@ def load_checkpoint(path: Path, task: str | None, model: str | None) -> tuple[st
         names[key] = saved or given
     if names["task"] not in TASKS:
         raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {names['task']!r}.")
-    models = TASKS[names["task"]].models
-    if names["model"] not in models:
-        raise ValueError(f"--model must be one of {', '.join(models)} for {names['task']}, got {names['model']!r}.")
-    return names["task"], names["model"], weights
+    entry = TASKS[names["task"]]
+    if not entry.takes(names["model"]):
+        raise ValueError(f"--model must be one of {', '.join(entry.models)} for {names['task']}, got {names['model']!r}.")
+    if entry.language is None:
+        return names["task"], names["model"], weights, None
+    settings: dict[str, Any] = content.get("language") or {} if weights is not content else {}
+    try:
+        return names["task"], names["model"], weights, FineTuning(**{"model": names["model"], **settings})
+    except TypeError as error:
+        raise ValueError(f"{path} must hold under 'language' what a spec has there, got {settings!r}.") from error
 
 
 def measure(

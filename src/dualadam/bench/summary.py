@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from dualadam.bench import stats
 from dualadam.bench.optimizers import find_entry
 from dualadam.bench.spec import Arm, Block, Spec
 from dualadam.bench.study import Record
+from dualadam.bench.tasks import FineTuning
 
 BOOTSTRAP_SEED = 20260307
 
@@ -209,9 +210,8 @@ def signature(judged: list[Record]) -> str:
     parts += [f"weight_decay:{run['weight_decay']:g}", length, f"batch:{run['batch_size']}", f"schedule:{run['schedule']}"]
     parts += [f"{k}:{run[k]}" for k in ("subset", "augment", "evaluate_at_most") if run.get(k)]
     parts += [f"accumulate:{run['accumulate']}"] if run.get("accumulate", 1) > 1 else []
-    parts += [
-        f"{k}:{v}" for k, v in (run.get("language") or {}).items() if not (k.startswith("lora") and run["language"]["parameters"] != "lora")
-    ]
+    usual = asdict(FineTuning(run["model"]))
+    parts += [f"{k}:{v}" for k, v in (run.get("language") or {}).items() if k in ("parameters", "max_length") or v != usual.get(k)]
     parts += [f"loss_scale:{run['loss_scale']:g}"] if run["loss_scale"] != 1 else []
     parts += [f"precision:{run['precision']}", f"seeds:{min(seeds)}-{max(seeds)}", f"device:{env['device']}", f"threads:{env['threads']}"]
     return "|".join([*parts, f"torch:{env['torch']}", f"dualadam:{env['dualadam']}"])

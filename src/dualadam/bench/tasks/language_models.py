@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -65,8 +67,10 @@ def _dequantised(file: Path) -> Path:
         return folder
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    _quieten()
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    model = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar would run through ours
+        model = AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
     for key in ("quantization_config", "_name_or_path"):  # the weights are quantised no more
         if hasattr(model.config, key):
             delattr(model.config, key)
@@ -85,11 +89,16 @@ def _dequantised(file: Path) -> Path:
     return folder
 
 
-def _load(cls: Any, name: str, **options: Any) -> Any:
+def _quieten() -> None:
+    """Let transformers tell errors only: a new head is meant to be new, and several processes' progress bars are none."""
     import transformers
 
-    transformers.utils.logging.set_verbosity_error()  # new heads are meant to be new
+    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+
+
+def _load(cls: Any, name: str, **options: Any) -> Any:
+    _quieten()
     source = _source(name)
     try:
         return cls.from_pretrained(source, local_files_only=Path(source).is_dir(), **options)

@@ -113,8 +113,8 @@ def kept(folder: Path, key: Sequence[Any], make: Callable[[], Sequences]) -> Seq
         made = make()
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as stream:
-        np.savez(stream, tokens=made.tokens, ends=made.ends, prompts=made.prompts, num_truncated=made.num_truncated)
+    with os.fdopen(handle, "wb") as output:
+        np.savez(output, tokens=made.tokens, ends=made.ends, prompts=made.prompts, num_truncated=made.num_truncated)
     Path(part).replace(file)
     return made
 
