@@ -65,7 +65,7 @@ def compare(
     cluster: Annotated[str | None, typer.Option("--cluster", help="A Dask scheduler, tcp://HOST:PORT, instead of --workers.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Time a step of every arm, say how long it will take, and stop.")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few steps of everything, to see that it runs; into runs/NAME-smoke.")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Two steps of the arms compared: do they run? Into runs/NAME-smoke.")] = False,
 ) -> None:
     """Compare optimizers as a spec says: tune with equal budgets, judge on paired seeds, report."""
     from dualadam.bench import commands

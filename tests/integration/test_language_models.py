@@ -15,7 +15,7 @@ from dualadam import decay_groups
 from dualadam.bench.tasks import TASKS, FineTuning, get_task, language_models
 from dualadam.bench.tasks.language_data import read_corpus
 from dualadam.bench.tasks.tokens import attention_within, lay_out, tokenise_dialogues
-from dualadam.bench.train import Training, measure_flatness, train
+from dualadam.bench.train import train
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 SIZES = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
@@ -228,17 +228,22 @@ def test_minilm_learns_the_news_in_a_few_steps():
     assert record["data"]["examples"] == {"train": 1275, "validation": 319, "test": 531}
 
 
-def test_flatness_of_a_language_model_does_not_depend_on_the_size_of_its_batches():
-    found = []
-    for batch_size in (16, 32):
-        training = Training(quick_run(batch_size=batch_size, subset=32, settings={"lr": 1e-3, "switch_rate": 0.3}), news(32))
-        found.append(measure_flatness(training))
-    assert found[0] == pytest.approx(found[1], rel=1e-2)  # the eigenvalue's own tolerance
-    assert found[0]["top_eigenvalue"] > 0
-
-
-def news(subset):
-    return get_task("bbc-news", language=tuned(max_length=16, parameters="last-1"), subset=subset)
+def test_flatness_of_a_saved_generator_is_that_of_the_mean_over_all_tokens_of_its_batches(tmp_path, folders):
+    write_study(tmp_path, task="jsonl-generation", model=folders["llama"], metric="perplexity", language="")
+    language = {"parameters": "last-1", "max_length": 24}
+    get_task.cache_clear()
+    task = get_task("jsonl-generation", data=str(tmp_path), subset=12, language=tuned(folders["llama"], **language))
+    model = task.make_model("").eval()
+    checkpoint = {"task": "jsonl-generation", "model": str(folders["llama"]), "language": language, "state_dict": model.state_dict()}
+    torch.save(checkpoint, tmp_path / "model.pt")
+    options = ["--batch-size", 2, "--examples", 12, "--k", 1]
+    assert run_command("flatness", tmp_path / "model.pt", "--data", tmp_path, *options) == 0
+    numbers = json.loads((tmp_path / "model.pt.flatness.json").read_text())
+    # of the twelve one is all prompt when it is cut, and left out; ten are in full batches
+    (whole,) = task.batches(10, torch.Generator().manual_seed(0), augment=False)
+    assert numbers["loss"] == pytest.approx(task.loss(model, whole).item(), rel=ONE_ROUNDING)
+    assert numbers["num_examples"] == task.weight(whole)
+    assert len({task.weight(batch) for batch in task.batches(2, torch.Generator().manual_seed(0), augment=False)}) > 1
 
 
 @pytest.mark.parametrize(("name", "sizes"), [

@@ -244,17 +244,18 @@ class Spec(_Strict):
         return FineTuning(model=self.model, **(self.language or Language()).model_dump())
 
     def smoke_test(self) -> Spec:
-        """Return a study of a few steps with the same task, model and arms, which shows only that everything runs.
+        """Return a study of two steps with the same task and model, of the two arms that are compared: it shows only that they run.
 
         Example:
             >>> small = load_spec("digits").smoke_test()
             >>> small.name, small.steps, small.points, small.seeds, len(small.block[0].arm)
-            ('digits-smoke', 2, 1, 2, 6)
+            ('digits-smoke', 2, 1, 2, 2)
         """
         changes: dict[str, Any] = {"name": f"{self.name[:70]}-smoke", "title": f"Smoke test of {(self.title or self.name)[:180]}"}
         changes |= {"smoke": True, "demonstration": True, "epochs": None, "steps": 2, "batch_size": min(self.batch_size, 2)}
         changes |= {"accumulate": min(self.accumulate, 2), "points": min(self.points, 1), "tuning_seeds": 1, "seeds": 2}
-        changes |= {"evaluations": 1, "evaluate_at_most": 4}
+        compared = [arm for arm in self.primary_block.arm if arm.name in (self.primary.arm, self.primary.against)]
+        changes |= {"evaluations": 1, "evaluate_at_most": 4, "block": [self.primary_block.model_copy(update={"arm": compared})]}
         if self.language:
             changes["language"] = self.language.model_copy(update={"max_new_tokens": min(self.language.max_new_tokens, 16)})
         return self.model_copy(update=changes)
