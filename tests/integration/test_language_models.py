@@ -238,7 +238,7 @@ def test_flatness_of_a_saved_generator_is_that_of_the_mean_over_all_tokens_of_it
     torch.save(checkpoint, tmp_path / "model.pt")
     options = ["--batch-size", 2, "--examples", 12, "--k", 1]
     assert run_command("flatness", tmp_path / "model.pt", "--data", tmp_path, *options) == 0
-    numbers = json.loads((tmp_path / "model.pt.flatness.json").read_text())
+    numbers = json.loads((tmp_path / "model.flatness.json").read_text())
     # of the twelve one is all prompt when it is cut, and left out; ten are in full batches
     (whole,) = task.batches(10, torch.Generator().manual_seed(0), augment=False)
     assert numbers["loss"] == pytest.approx(task.loss(model, whole).item(), rel=ONE_ROUNDING)
