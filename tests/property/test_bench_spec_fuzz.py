@@ -63,7 +63,7 @@ def test_a_thousand_mutations_are_accepted_or_refused_with_a_sentence(name):
             assert spec.model_validate_json(spec.model_dump_json()) == spec  # and read again from its folder
             spec.warnings()
     assert all(s.startswith("spec") and s[-1] in ".?" for s in sentences)
-    assert accepted >= 50  # the mutations reach both sides
+    assert accepted >= 40  # the mutations reach both sides
     assert len(set(sentences)) >= 300
 
 
