@@ -75,13 +75,13 @@ arm = [
 
 
 def write_study(folder, **options):
-    """A spec, and forty examples of one's own: prompts that are answered by their first word, or texts with its class; some too long."""
+    """A spec, and forty examples of one's own: prompts that are answered by their first words, or texts with its class; some too long."""
     generation = options["task"] == "jsonl-generation"
     rows = []
     for k in range(40):
         words = [f"w{k % 3}", *(f"w{3 + (k * n) % 30}" for n in range(1, 45 if k % 10 == 0 else 6))]
         text = " ".join(words) + f" w{k % 37}"
-        rows.append({"prompt": text, "response": words[0]} if generation else {"text": text, "label": words[0]})
+        rows.append({"prompt": text, "response": " ".join(words[: 1 + k % 3])} if generation else {"text": text, "label": words[0]})
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "own.toml").write_text(SPEC.format(**options))
     return ["compare", folder / "own.toml", "--data", folder, "--workers", "1", "--out", folder / "out"]
@@ -135,7 +135,7 @@ def test_a_dry_run_and_an_estimate_need_no_data(tmp_path, folders, capsys):
 
 
 def test_a_name_that_is_nowhere_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # what the environment variable sets at import
     with pytest.raises(ValueError, match=r"^model must be a folder, or where there is a network a name on the hub, got 'no/such-model': "):
         language_models.context_length("no/such-model")
     with pytest.raises(FileNotFoundError, match=r"^model must be a folder with config\.json, weights and tokenizer, got './nowhere'\.$"):

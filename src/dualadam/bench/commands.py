@@ -39,7 +39,7 @@ def compare(
     """Run a study, or go on with it, and report."""
     console, errors = _console(), Console(stderr=True, markup=False, soft_wrap=True)
     spec = load_spec(source)
-    spec = spec.smoke_test() if smoke else spec
+    spec = spec.smoke_test(device) if smoke else spec
     for warning in spec.warnings():
         errors.print(f"Warning: {warning}", markup=False)
     plan = make_plan(spec)

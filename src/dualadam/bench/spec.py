@@ -243,8 +243,10 @@ class Spec(_Strict):
             return None
         return FineTuning(model=self.model, **(self.language or Language()).model_dump())
 
-    def smoke_test(self) -> Spec:
+    def smoke_test(self, device: str = "cpu") -> Spec:
         """Return a study of two steps with the same task and model, of the two arms that are compared: it shows only that they run.
+
+        On a CPU it is float32: few CPUs multiply in bfloat16, the others take many times as long.
 
         Example:
             >>> small = load_spec("digits").smoke_test()
@@ -254,6 +256,7 @@ class Spec(_Strict):
         changes: dict[str, Any] = {"name": f"{self.name[:70]}-smoke", "title": f"Smoke test of {(self.title or self.name)[:180]}"}
         changes |= {"smoke": True, "demonstration": True, "epochs": None, "steps": 2, "batch_size": min(self.batch_size, 2)}
         changes |= {"accumulate": min(self.accumulate, 2), "points": min(self.points, 1), "tuning_seeds": 1, "seeds": 2}
+        changes |= {"precision": "float32"} if device == "cpu" else {}
         compared = [arm for arm in self.primary_block.arm if arm.name in (self.primary.arm, self.primary.against)]
         changes |= {"evaluations": 1, "evaluate_at_most": 4, "block": [self.primary_block.model_copy(update={"arm": compared})]}
         if self.language:
