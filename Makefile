@@ -43,7 +43,7 @@ $(VENV)/.ready-llm: $(VENV)/.ready Makefile
 demo: setup  ## run the default comparison on real data and write its report to runs/digits
 	@$(BIN)/dualadam compare --out runs/digits
 
-demo-llm: setup-llm  ## fine-tune MiniLM on BBC News with three arms, about 10 minutes, and write the report to runs/language-quick
+demo-llm: setup-llm  ## fine-tune MiniLM on BBC News with three arms, some 6 to 10 minutes, and write the report to runs/language-quick
 	@$(BIN)/dualadam compare language-quick --out runs/language-quick
 
 test: setup $(VENV)/.ready-test  ## run the tests

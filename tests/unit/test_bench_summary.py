@@ -7,10 +7,10 @@ import random
 import numpy as np
 import pytest
 import scipy.stats
-from bench_cases import TINY, finished
+from bench_cases import TINY, drawn_records, finished
 
 from dualadam.bench.report import as_dict
-from dualadam.bench.spec import parse_spec
+from dualadam.bench.spec import BUILTIN, parse_spec
 from dualadam.bench.summary import control_of, summarise
 
 
@@ -151,3 +151,18 @@ def test_the_control_is_the_primary_comparisons_and_elsewhere_the_warm_up(study)
 
 def replace_arms(block, **changes):
     return block.model_copy(update=changes)
+
+
+def test_right_examples_are_resampled_only_for_a_metric_that_counts_them():
+    text = (BUILTIN / "language-quick.toml").read_text()
+    for metric, counts in (("accuracy", True), ("macro_f1", False)):
+        spec = parse_spec(text.replace("points = 3", f'points = 3\nmetric = "{metric}"'))
+        assert (summarise(spec, drawn_records(spec)).examples is not None) is counts
+
+
+def test_a_metric_without_unit_leaves_no_gap_in_the_sentence():
+    text = (BUILTIN / "language-quick.toml").read_text().replace("minilm-l6", "smollm2-135m-instruct").replace("bbc-news", "gsm8k")
+    spec = parse_spec(text.replace("points = 3", 'points = 3\nmetric = "perplexity"'))
+    sentence = summarise(spec, drawn_records(spec)).sentence
+    assert " less Adam + warm-up: " in sentence
+    assert "  " not in sentence

@@ -151,6 +151,14 @@ def differences(summary: Summary) -> Plot | None:
     return Plot("differences", caption, figure)
 
 
+def _logarithmic(ax: Axes) -> None:
+    """Make the axis of values logarithmic; the labels within a decade as plain numbers, since mathematical text is not set everywhere."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high < 10 * low:
+        ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "2346" else "")
+
+
 def curves(summary: Summary) -> Plot | None:
     """Validation score and training loss over the steps, mean and band over the seeds."""
     figure = Figure(figsize=(WIDTH, 5.2))
@@ -175,7 +183,7 @@ def curves(summary: Summary) -> Plot | None:
     above.set_ylim(min(finals) - 0.1 * spread - 1e-9, max(finals) + 0.1 * spread + 1e-9)  # the first quarter may leave the picture
     above.set_ylabel(f"validation\n{_metric(summary)}")
     below.set_ylabel("training loss")
-    below.set_yscale("log")
+    _logarithmic(below)
     below.set_xlabel("step")
     _legend(figure, above)
     return Plot("curves", "Learning curves: mean over the seeds; the band reaches from the lowest to the highest seed.", figure)
@@ -227,7 +235,7 @@ def hand_over(summary: Summary) -> Plot | None:
     below.axhline(1, color="black", lw=0.8, ls="--")
     above.set_ylabel("mixing weight")
     below.set_ylabel("inverse part /\nAdam part (norms)")
-    below.set_yscale("log")
+    _logarithmic(below)
     below.set_xscale("log")
     below.set_xlabel("step")
     _legend(figure, above)

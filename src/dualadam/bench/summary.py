@@ -71,20 +71,20 @@ class Summary:
         unit, d = _unit(spec.judged_by[1].unit), row.difference
         assert d is not None
         arm, against = spec.primary.arm, spec.primary.against
-        numbers = f"{d.mean:+.2f} {unit} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
+        numbers = f"{d.mean:+.2f}{unit} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
         zero = " The interval contains 0." if d.low <= 0 <= d.high else ""
         if spec.demonstration:
             return f"A {'smoke test' if spec.smoke else 'demonstration'}, no verdict. {arm} less {against}: {numbers}.{zero}"
         return {
             "better": f"{arm} is better than {against}: {numbers}.",
             "worse": f"{arm} is worse than {against}: {numbers}.",
-            "equivalent": f"{arm} and {against} are equivalent within {spec.primary.margin:g} {unit}: {numbers}.{zero}",
+            "equivalent": f"{arm} and {against} are equivalent within {spec.primary.margin:g}{unit}: {numbers}.{zero}",
             "not decided": f"Not decided between {arm} and {against}: {numbers}.{zero}",
         }[row.verdict]
 
 
 def _unit(unit: str) -> str:
-    return "points" if unit == "%" else unit
+    return " points" if unit == "%" else f" {unit}".rstrip()
 
 
 def control_of(spec: Spec, block: Block) -> str:
@@ -119,7 +119,8 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     first = next(r for r in rows if (r.block, r.arm) == primary_key)
     against = next(r for r in rows if (r.block, r.arm) == (primary_key[0], spec.primary.against))
     detectable = stats.detectable_difference(np.subtract(first.scores, against.scores))
-    examples, common = _examples(first, against), _common(first, against)
+    examples = _examples(first, against) if spec.judged_by[1].of_examples else None
+    common = _common(first, against)
     return Summary(spec, rows, control, detectable, examples, common, environments[0], environments[1:])
 
 

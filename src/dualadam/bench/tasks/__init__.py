@@ -71,9 +71,10 @@ class Metric:
     unit: str = ""
     higher_is_better: bool = True
     worst: float = 0.0  # what a diverged run counts as
+    of_examples: bool = False  # the share of the examples that are right, which ``Scores.correct`` tells apart
 
 
-ACCURACY = {"accuracy": Metric("%")}
+ACCURACY = {"accuracy": Metric("%", of_examples=True)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class TaskEntry:
 
 
 _LANGUAGE = "dualadam.bench.tasks.language"
-EXACT_MATCH = {"exact_match": Metric("%")}
+EXACT_MATCH = {"exact_match": Metric("%", of_examples=True)}
 PERPLEXITY = {"perplexity": Metric("", higher_is_better=False, worst=1e5)}  # guessing among a vocabulary's tokens is worth about this
 
 
