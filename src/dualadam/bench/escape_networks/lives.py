@@ -26,15 +26,15 @@ HOME, ELSEWHERE, UNDECIDED = 1, 2, 0
 
 
 def check_steps(num_steps: int, first: int = 20) -> list[int]:
-    """Return the steps after which walkers are looked at: each sqrt(2) times the last.
+    """Return the steps after which walkers are looked at: each twice the last.
 
     Example:
-        >>> check_steps(160)
-        [20, 28, 40, 57, 80, 113, 160]
+        >>> check_steps(200)
+        [20, 40, 80, 160]
     """
     steps = [first]
-    while round(first * 2 ** (len(steps) / 2)) <= num_steps:
-        steps.append(round(first * 2 ** (len(steps) / 2)))
+    while 2 * steps[-1] <= num_steps:
+        steps.append(2 * steps[-1])
     return steps
 
 
@@ -104,7 +104,8 @@ def live(unit: Unit) -> dict[str, Any]:
     else:
         second = torch.from_numpy(minimum.covariance.diagonal() / unit.batch_size).float()
         state.update(step=torch.tensor(PAST), exp_avg=torch.zeros_like(w), exp_avg_sq=second.repeat(unit.num_walkers, 1))
-    last_home, left = [0] * unit.num_walkers, [None] * unit.num_walkers
+    last_home: list[int] = [0] * unit.num_walkers
+    left: list[int | None] = [None] * unit.num_walkers
     step, num_undecided, num_descents, num_diverged = 0, 0, 0, 0
     home = torch.arange(unit.num_walkers)
     for check in check_steps(unit.num_steps):

@@ -39,9 +39,7 @@ def compare(name: str, labels: str, num_components: int) -> dict[str, Any]:
     out = _softmax(x @ w) if softmax else x @ w
     grads = np.einsum("nd,nk->ndk", x, out - targets).reshape(len(x), -1)
     point = _statistics(x, out, grads, softmax, np.ones(len(x)) / len(x))
-    draws = [
-        _statistics(x, out, grads, softmax, rng.multinomial(len(x), np.ones(len(x)) / len(x)) / len(x)) for _ in range(NUM_BOOTSTRAPS)
-    ]
+    draws = [_statistics(x, out, grads, softmax, rng.multinomial(len(x), np.ones(len(x)) / len(x)) / len(x)) for _ in range(NUM_BOOTSTRAPS)]
     known = [key for key in ("gamma", "r", "ratio", "top_ratio") if point[key] is not None and all(d[key] is not None for d in draws)]
     intervals = {key: np.quantile([d[key] for d in draws], [0.025, 0.975]).tolist() for key in known}
     return {"key": f"logistic/{name}", "name": name, **point, "intervals": intervals}

@@ -57,7 +57,9 @@ class Problem:
         Written out, since autograd's bookkeeping costs more than this arithmetic; a test holds it against the module's.
 
         Args:
-            w: (walkers, num_params). inputs: (n, num_components), the same for all, or (walkers, n, num_components). labels: (n,) or (walkers, n).
+            w: (walkers, num_params).
+            inputs: (n, num_components), the same for all, or (walkers, n, num_components).
+            labels: (n,) or (walkers, n).
         """
         walkers, d, h, k = len(w), self.num_components, self.num_hidden, NUM_CLASSES
         w1, b1, w2, b2 = w.split([h * d, h, k * h, k], 1)

@@ -1,4 +1,4 @@
-"""The study from its settings to rows on disk: starts, minima, lives, regressions. Every finished piece is a line; a second start goes on."""
+"""The study, from settings to rows on disk: starts, minima, regressions, lives. What is finished is a line; a second start goes on."""
 
 from __future__ import annotations
 
@@ -128,9 +128,7 @@ class _Bar:
 
     def __init__(self, console: Console, settings: Settings) -> None:
         self.console, self.count, self.fresh = console, 0, 0
-        self.total = (
-            settings.num_starts + settings.num_minima * (1 + len(RULES) * len(settings.temperatures)) + len(logistic.CASES)
-        )
+        self.total = settings.num_starts + settings.num_minima * (1 + len(RULES) * len(settings.temperatures)) + len(logistic.CASES)
         columns = (TextColumn("Escapes"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         self.bar = Progress(*columns, console=console)
         self.task = self.bar.add_task("", total=self.total)
@@ -151,4 +149,6 @@ class _Bar:
         now = time.monotonic()
         if not self.console.is_terminal and number and (now - self.last >= self.LINE_EVERY or self.count == self.total or not key):
             self.last = now
-            self.console.print(f"{self.count}/{self.total} done after {now - self.started:.0f} s {key or '(on disk already)'}", markup=False)
+            self.console.print(
+                f"{self.count}/{self.total} done after {now - self.started:.0f} s {key or '(on disk already)'}", markup=False
+            )
