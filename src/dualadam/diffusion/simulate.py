@@ -17,10 +17,9 @@ from dualadam.diffusion.escape import largest_stable_lr
 from dualadam.diffusion.landscapes import Landscape, require_positive
 from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
-from dualadam.optim import DualAdam, InvAdam, fused_status
+from dualadam.optim import DualAdam, InvAdam
 
 PAST = 1e5  # the count of updates in the state: at a fresh one the bias correction would multiply v by 1 / (1 - beta2)
-FUSED = True
 CHUNK = 1000  # steps between reports of progress, checks for divergence, and resets of the count
 
 
@@ -72,10 +71,9 @@ def make_optimizer(rule: Rule, x: Tensor, lr: float, betas: tuple[float, float])
     """Return the shipped optimizer that a rule stands for; SGD has its momentum as an exponential average, as Adam has."""
     if rule.mixing_weight is None:
         return torch.optim.SGD([x], lr=lr, momentum=betas[0], dampening=betas[0])
-    fused = FUSED and fused_status().available  # one pass over the data; equal to the other paths but for rounding
     if rule.mixing_weight == 1.0:
-        return InvAdam([x], lr=lr, betas=betas, fused=fused)
-    return DualAdam([x], lr=lr, betas=betas, switch_rate=1.0, fused=fused)
+        return InvAdam([x], lr=lr, betas=betas)
+    return DualAdam([x], lr=lr, betas=betas, switch_rate=1.0)
 
 
 def simulate(

@@ -72,12 +72,14 @@ class Lives:
 
 
 def lives(rows: dict[str, Row], settings: Settings) -> list[Lives]:
-    """Collect the lives, temperature by temperature."""
+    """Collect the lives, temperature by temperature; an optimizer whose minima are not all done is left out."""
     minima = sorted((r for key, r in rows.items() if key.startswith("minimum/")), key=lambda r: r["H"])
     found = []
     for target in settings.temperatures:
         for rule in RULES:
-            mine = [rows[f"{m['number']}/{rule.name}/{target:g}"] for m in minima]
+            mine = [row for m in minima if (row := rows.get(f"{m['number']}/{rule.name}/{target:g}"))]
+            if len(mine) < len(minima):
+                continue
             lr = mine[0]["lr"]
             rate = np.array([lr * m["p"][rule.name] * m["H"] for m in minima])
             log_prefactor = np.log(np.pi * (np.sqrt(1 + 4 * rate / (1 - BETAS[0])) + 1) / rate)
@@ -186,7 +188,10 @@ def _differences(groups: Sequence[Lives]) -> list[Claim]:
     made = []
     for one, other in (("Adam", "SGD"), ("InvAdam", "SGD"), ("InvAdam", "Adam")):
         for target in dict.fromkeys(g.target for g in groups):
-            first, second = (next(g for g in groups if (g.optimizer, g.target) == (name, target)) for name in (one, other))
+            pair = [g for name in (one, other) for g in groups if (g.optimizer, g.target) == (name, target)]
+            if len(pair) < 2:
+                continue
+            first, second = pair
             y, x = first.log_exponents - second.log_exponents, np.log(first.curvature)
             value, low, high = _bootstrap(lambda w: _slope(x, y, w), len(x), seed=2)  # noqa: B023
             theory = POWERS[one] - POWERS[other]
@@ -200,7 +205,10 @@ def _against_lr(groups: Sequence[Lives], settings: Settings) -> list[Claim]:
     cold, hot = min(settings.temperatures), max(settings.temperatures)
     made = []
     for rule in RULES:
-        first, second = (next(g for g in groups if (g.optimizer, g.target) == (rule.name, t)) for t in (hot, cold))
+        pair = [g for t in (hot, cold) for g in groups if (g.optimizer, g.target) == (rule.name, t)]
+        if len(pair) < 2 or hot == cold:
+            continue
+        first, second = pair
         y = (first.log_exponents - second.log_exponents) / math.log(first.lr / second.lr)
         there = np.isfinite(y)
 
@@ -251,14 +259,12 @@ def _noise(rows: dict[str, Row]) -> list[Claim]:
 def facts(rows: dict[str, Row], settings: Settings) -> dict[str, Any]:
     """Return what a reader must know beside the claims."""
     minima = [r for key, r in rows.items() if key.startswith("minimum/")]
-    units = [r for r in rows.values() if "last_home" in r]
+    groups = lives(rows, settings)
+    complete = {(g.optimizer, g.target) for g in groups}
+    units = [r for r in rows.values() if "last_home" in r and (r["optimizer"], r["target"]) in complete]
     h = np.array([m["H"] for m in minima])
     starts = [r for key, r in rows.items() if key.startswith("start/")]
-    steps = {
-        f"{rule.name}, T = {t:g}": float(max(rows[f"{m['number']}/{rule.name}/{t:g}"]["lr"] * m["p"][rule.name] * m["H"] for m in minima))
-        for rule in RULES
-        for t in settings.temperatures
-    }
+    steps = {f"{g.optimizer}, T = {g.target:g}": float(g.lr * max(m["p"][g.optimizer] * m["H"] for m in minima)) for g in groups}
     ratios = {rule.name: float(np.median([m["equipartition"][rule.name] / m["temperature"][rule.name] for m in minima])) for rule in RULES}
     return {
         "starts": len(starts),

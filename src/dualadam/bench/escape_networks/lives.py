@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import zlib
 from dataclasses import dataclass
@@ -86,14 +87,20 @@ class Unit:
         return f"{self.number}/{self.rule.name}/{self.target:g}"
 
 
+@functools.lru_cache(maxsize=64)
+def _minimum(problem: Problem, w: tuple[float, ...]) -> Minimum:
+    """Return the minimum, whose Hessian costs as much as its walkers do: a process computes it once."""
+    return Minimum(problem, torch.tensor(w, dtype=torch.float64))
+
+
 def live(unit: Unit) -> dict[str, Any]:
     """Run a unit: a JSON-ready row with, for every walker, the last check at home and the first elsewhere (None: never).
 
     Walkers start at the minimum with exp_avg = 0, exp_avg_sq = C_ii / B and a count of 1e5, as ``dualadam.diffusion.simulate`` does.
     """
     started = time.process_time()
-    problem = unit.problem
-    minimum = Minimum(problem, torch.tensor(unit.w, dtype=torch.float64))
+    minimum = _minimum(unit.problem, unit.w)
+    problem = minimum.problem
     inputs, labels = problem.data[0].float(), problem.data[1]
     generator = torch.Generator().manual_seed(zlib.crc32(unit.key.encode()))
     w = minimum.w.float().repeat(unit.num_walkers, 1)

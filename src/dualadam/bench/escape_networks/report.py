@@ -79,7 +79,8 @@ def _escapes(groups: list[Lives]) -> Figure:
     """Every minimum's ln tau against H, with the fitted exponent law."""
     figure = Figure(figsize=(10.5, 3.9))
     for axes, rule in zip(figure.subplots(1, len(RULES), sharey=True), RULES, strict=True):
-        for g, filled in zip((g for g in groups if g.optimizer == rule.name), (True, False), strict=False):
+        for g in (g for g in groups if g.optimizer == rule.name):
+            filled = g.target == groups[0].target
             seen, colour = np.isfinite(g.log_times), COLOUR[rule.name]
             s, log_level, _ = fit(g, np.ones(len(seen)), exponent=True)
             face = colour if filled else "white"

@@ -21,7 +21,7 @@ from dualadam.bench.escape_networks.lives import Unit, live
 from dualadam.bench.escape_networks.minima import describe, find_minimum, select
 from dualadam.bench.escape_networks.problem import Problem
 from dualadam.bench.executors import process_executor
-from dualadam.bench.study import make_folder, read_records, write_whole
+from dualadam.bench.study import read_records, sole_writer, write_whole
 from dualadam.diffusion import ADAM, INVADAM, SGD
 
 RULES = (SGD, ADAM, INVADAM)
@@ -55,7 +55,6 @@ class Rows:
     """rows.jsonl of an output folder: one line per finished piece, by its key. settings.json says whose they are."""
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        make_folder(folder)
         self.path, stored, mine = folder / "rows.jsonl", folder / "settings.json", json.dumps(asdict(settings), indent=1)
         if stored.exists() and json.loads(stored.read_text()) != json.loads(mine):
             raise ValueError(f"{folder} holds a study of other settings. Choose another --out, or delete it.")
@@ -78,10 +77,12 @@ def run(folder: Path, settings: Settings, num_workers: int, console: Console) ->
     """Do what the folder does not hold yet, and return all rows by key.
 
     Raises:
-        ValueError: the folder holds a study of other settings. RuntimeError: too few distinct minima converged.
+        ValueError: the folder holds a study of other settings, or another process writes into it.
+        RuntimeError: too few distinct minima converged.
     """
-    rows, problem = Rows(folder, settings), settings.problem
-    with process_executor(num_workers) as (executor, _), _Bar(console, settings) as bar:
+    problem = settings.problem
+    with sole_writer(folder), process_executor(num_workers) as (executor, _), _Bar(console, settings) as bar:
+        rows = Rows(folder, settings)
 
         def all_of(tasks: Sequence[tuple[str, Callable[..., Row], tuple[Any, ...]]]) -> list[Row]:
             bar.done(sum(key in rows.by_key for key, _, _ in tasks))
@@ -101,9 +102,9 @@ def run(folder: Path, settings: Settings, num_workers: int, console: Console) ->
 
 
 def plan(settings: Settings, chosen: list[Row], minima: list[Row]) -> list[Unit]:
-    """Return all lives, hottest first: one lr per optimizer and temperature, the same at every minimum."""
+    """Return all lives, coldest first, where theory is most at home: one lr per optimizer and temperature, the same at every minimum."""
     units = []
-    for target in sorted(settings.temperatures, reverse=True):
+    for target in sorted(settings.temperatures):
         for rule in RULES:
             lr = target / float(np.median([m["temperature"][rule.name] for m in minima]))
             units += [
