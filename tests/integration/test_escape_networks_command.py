@@ -1,5 +1,6 @@
 """The whole way of `dualadam escape-networks` at the smallest size: run, cut off, gone on with, reported; and the stored record."""
 
+import json
 from pathlib import Path
 
 import matplotlib
@@ -8,7 +9,7 @@ from rich.console import Console
 
 from dualadam.bench.escape_networks import analysis, logistic
 from dualadam.bench.escape_networks.problem import Problem
-from dualadam.bench.escape_networks.report import write_report
+from dualadam.bench.escape_networks.report import markdown, write_report
 from dualadam.bench.escape_networks.study import RULES, Settings, run
 
 matplotlib.use("Agg")
@@ -53,3 +54,12 @@ def test_the_report_has_a_verdict_for_every_claim_and_draws_its_figures(folder, 
     text = (tmp_path / "tables.md").read_text()
     assert all(c.label in text for c in made)
     assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in ("escapes", "slopes", "noise"))
+
+
+def test_the_stored_tables_are_those_of_the_stored_record_and_its_rows():
+    record = json.loads((RECORD / "claims.json").read_text())
+    assert markdown([analysis.Claim(**c) for c in record["claims"]], record["facts"]) == (RECORD / "tables.md").read_text()
+    rows = {row["key"]: row for row in map(json.loads, (RECORD / "rows.jsonl").read_text().splitlines())}
+    settings = record["settings"]
+    made = analysis.lives(rows, Settings(**{**settings, "problem": Problem(**settings["problem"])}))
+    assert sum(int(g.num_escapes.sum()) for g in made) == record["facts"]["escapes"] > 100

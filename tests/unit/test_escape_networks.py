@@ -76,7 +76,7 @@ def test_descent_leads_where_plain_descent_leads_when_it_is_followed_to_its_end(
     scale = torch.linspace(0.1, 16.0, 12, dtype=torch.float64)[:, None]
     w = minimum.w + scale * torch.randn(12, PROBLEM.num_params, dtype=torch.float64, generator=generator) / PROBLEM.num_params**0.5
     found = where_descent_leads(minimum, w.float())
-    for _ in range(6000):
+    for _ in range(2500):
         w = w - PROBLEM.loss_and_gradient(w, *PROBLEM.data)[1] / minimum.curvature
     expected = torch.where((w - minimum.w).norm(dim=1) < 1e-2, HOME, ELSEWHERE)
     decided = found != UNDECIDED
@@ -91,11 +91,11 @@ def test_cold_walkers_stay_hot_ones_leave_and_a_second_run_is_the_same(row, mini
         lr = target / minimum.temperature(rule, 16)
         return live(Unit(PROBLEM, 4, tuple(row["w"]), rule, target, lr, 16, 4, 80))
 
-    cold, hot = run(1e-6), run(0.04)
+    cold, hot = run(1e-6), run(0.1)
     assert cold["left"] == [None] * 4
     assert cold["last_home"] == [check_steps(80)[-1]] * 4
     assert any(step is not None for step in hot["left"])
-    assert {**run(0.04), "cpu_seconds": 0} == {**hot, "cpu_seconds": 0}
+    assert {**run(0.1), "cpu_seconds": 0} == {**hot, "cpu_seconds": 0}
 
 
 def test_chosen_minima_are_distinct_converged_and_spread_over_ln_h():
