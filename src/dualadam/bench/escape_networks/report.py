@@ -115,7 +115,7 @@ def _slopes(made: list[Claim]) -> Figure:
         axes.plot(c.theory, i, "|", color="black", ms=13, mew=2)
     ends = {"slope of the exponent against H": "against H", "slope of the exponent against lr": "against lr"}
     axes.set_yticks(range(len(shown)), [f"{c.label} {ends.get(c.table, '')}" for c in reversed(shown)])
-    axes.set(xlabel="slope of the exponent (black: theory)", xlim=(-6, 6))
+    axes.set(xlabel="slope of the exponent (black: theory)")
     axes.axvline(0, color="grey", lw=0.8)
     return figure
 
