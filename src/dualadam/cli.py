@@ -95,6 +95,20 @@ def escape(
 
 
 @app.command()
+def escape_networks(
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer minima and shorter lives: minutes instead of up to an hour.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="Output folder; a second start goes on from what is in it.")] = Path(
+        "runs/escape-networks"
+    ),
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes of one thread each.")] = 2,
+) -> None:
+    """Measure escape times from the minima of a small network on digits, and whether its gradient noise is Hessian over batch size."""
+    from dualadam.bench.escape_networks import report
+
+    report.command(out, quick, workers)
+
+
+@app.command()
 def speed(
     out: Annotated[Path | None, typer.Option("--out", help="Store the record here (JSON).")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Under a minute, with a smaller large tensor.")] = False,

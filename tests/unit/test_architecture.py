@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "flatness": set(),
     "jax": set(),
     "diffusion": {"optim", "_version"},
-    "bench": {"optim", "flatness", "_version"},
+    "bench": {"optim", "flatness", "diffusion", "_version"},
     "cli": {"bench", "diffusion", "flatness", "optim", "_version"},
     "__main__": {"cli"},
     "__init__": {"optim", "_version"},

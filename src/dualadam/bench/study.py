@@ -185,6 +185,17 @@ def sole_store(folder: Path, spec: Spec) -> Iterator[Store]:
     Raises:
         ValueError: another process writes into the folder, or it cannot be the spec's.
     """
+    with sole_writer(folder):
+        yield Store(folder, spec)
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes out of an output folder, which is made if missing.
+
+    Raises:
+        ValueError: another process writes into the folder.
+    """
     make_folder(folder)
     with (folder / ".lock").open("w") as lock:
         if fcntl is not None:
@@ -192,7 +203,7 @@ def sole_store(folder: Path, spec: Spec) -> Iterator[Store]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"Another process writes into {folder}. Wait for it, or choose another --out.") from None
-        yield Store(folder, spec)
+        yield
 
 
 def read_records(path: Path) -> Iterator[Record]:
