@@ -10,7 +10,7 @@ import pytest
 from dualadam.diffusion.failures import TABLE
 from dualadam.diffusion.plan import FULL, QUICK, Effort, plan
 from dualadam.diffusion.report import escape_tables, markdown, redraw, summary
-from dualadam.diffusion.tables import TOLERANCE, Row, judged, slope
+from dualadam.diffusion.tables import TOLERANCE, Row, _slope, judged, slope
 
 matplotlib.use("Agg")
 TINY = Effort(num_points=2, largest=3.5, num_escapes=40, shortest=1000)
@@ -28,7 +28,7 @@ def test_every_planned_point_is_measured_once_and_every_row_has_a_verdict(run):
     out, rows = run
     keys = [json.loads(line)["key"] for line in (out / "points.jsonl").read_text().splitlines()]
     assert sorted(keys) == sorted(p.key for p in plan(TINY))
-    assert {row.verdict for row in rows} <= {"held", "not held", "fails", "failure not seen"}
+    assert {row.verdict for row in rows} <= {"held", "not held", "not decided", "fails", "failure not seen"}
     assert {row.table for row in rows} == {"slopes", "mixture", "order flip", "selectivity", "several dimensions", TABLE}
     text = (out / "tables.md").read_text()
     assert all(row.label in text for row in rows)
@@ -74,6 +74,15 @@ def test_a_slope_beyond_four_per_cent_is_not_held_and_neither_is_one_that_was_no
     assert judged("t", "l", True, 1.0, 1.0, math.nan, math.nan, "") == Row(
         "t", "l", "not held", 1.0, 1.0, note="walkers diverged or none escaped"
     )
+
+
+@pytest.mark.parametrize(("error", "verdict"), [(0.01, "not held"), (0.5, "not decided")])
+def test_a_slope_beyond_four_per_cent_is_not_decided_where_its_interval_reaches_into_them(error, verdict):
+    powers = [(x, 5 * x ** (-1 - TOLERANCE * 2)) for x in (0.8, 1.0, 1.3)]
+    points = [
+        {"x": x, "exponent": 5 / x, "exact": 5 / x, "overdamped": 5 / x, "theory": 5 / x, "simulated": y, "error": error} for x, y in powers
+    ]
+    assert _slope("t", "l", -1.0, points).verdict == verdict
 
 
 def test_the_markdown_shows_the_interval_the_verdict_and_whether_the_speed_goal_is_met():

@@ -55,7 +55,7 @@ class Point:
         tau = math.exp(min(log_time, 30.0))
         num_walkers = int(min(16_384, max(256, num_escapes * tau / shortest)))
         if num_walkers * self.longest < num_escapes * tau:  # it will be censored whatever is spent on it
-            num_walkers = 2048
+            num_walkers = min(2048, max(256, num_escapes))
         return num_walkers, int(min(self.longest, max(shortest, num_escapes * tau / num_walkers)))
 
 

@@ -115,5 +115,6 @@ def summary(rows: list[Row], out: Path) -> str:
     for table in dict.fromkeys(row.table for row in rows):
         verdicts = [row.verdict for row in rows if row.table == table]
         lines.append(f"{table}: " + ", ".join(f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)))
-        lines += [f"  not held: {row.label}: {row.note}" for row in rows if row.table == table and row.verdict == "not held"]
+        told = ("not held", "not decided")
+        lines += [f"  {row.verdict}: {row.label}: {row.note}" for row in rows if row.table == table and row.verdict in told]
     return "\n".join([*lines, f"Tables: {out / 'tables.md'} (and record.json, slopes.png, mixture.png, order_flip.png, failures.png)"])
