@@ -22,7 +22,8 @@ class Row:
 
     Attributes:
         table, label: where it stands, and what it is about.
-        verdict: "held", "not held", "not decided" (a slope whose interval reaches into the tolerance), "fails" (theory fails here, as the page says) or "failure not seen".
+        verdict: "held", "not held", "not decided" (a slope whose interval reaches into the tolerance),
+            "fails" (theory fails here, as the page says) or "failure not seen".
         theory: the closed form's value.
         exact: the value of the exact quadrature (with Kramers' factor for momentum where times are compared).
         simulated, error: the value that the shipped optimizers gave, and its standard error.
