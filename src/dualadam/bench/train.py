@@ -108,12 +108,15 @@ class Training:
         self.learning_rate.set(step)
         self.optimizer.zero_grad()
         parts = [batch] if self.run.accumulate == 1 else split_batch(batch, self.run.accumulate)
-        weights = [self.task.weight(part) for part in parts]
+        shares = [1.0]
+        if len(parts) > 1:
+            weights = [self.task.weight(part) for part in parts]
+            shares = [weight / max(1, sum(weights)) for weight in weights]
         losses = []
-        for part, weight in zip(parts, weights, strict=True):
+        for part, share in zip(parts, shares, strict=True):
             loss = self.task.loss(self.model, part)
-            if len(parts) > 1:
-                loss = loss * (weight / max(1, sum(weights)))
+            if share != 1.0:
+                loss = loss * share
             (loss * self.run.loss_scale if self.run.loss_scale != 1.0 else loss).backward()
             losses.append(loss.detach())
         self.optimizer.step()
