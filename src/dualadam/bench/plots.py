@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from dualadam.bench.summary import Summary
@@ -87,7 +88,9 @@ def _marks(summary: Summary) -> dict[str, tuple[str, str]]:
 
 def _legend(figure: Figure, ax: Axes) -> None:
     """Name the lines above the axes, where no line is."""
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", fontsize=9, ncols=2, frameon=False)
+    handles, labels = ax.get_legend_handles_labels()
+    size = 9 if max(map(len, labels), default=0) <= 30 else 7.5  # two columns of names with their blocks
+    figure.legend(handles, labels, loc="outside upper center", fontsize=size, ncols=2, frameon=False)
 
 
 def _metric(summary: Summary) -> str:
@@ -152,11 +155,20 @@ def differences(summary: Summary) -> Plot | None:
 
 
 def _logarithmic(ax: Axes) -> None:
-    """Make the axis of values logarithmic; the labels within a decade as plain numbers, since mathematical text is not set everywhere."""
+    """Make the axis of values logarithmic, its labels plain where they would run together."""
     ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    if high < 10 * low:
-        ax.yaxis.set_minor_formatter(lambda y, _: f"{y:g}" if f"{y:e}"[0] in "2346" else "")
+    _plain_labels(ax.yaxis, "2346", 10)
+
+
+def _plain_labels(axis: Axis, digits: str, ratio: float) -> None:
+    """Label a logarithmic axis, if its ends have at most this ratio, in plain numbers that begin with 1 or one of the digits.
+
+    matplotlib would set them as mathematical text, which runs together there, and is not set everywhere.
+    """
+    low, high = axis.get_view_interval()
+    if high <= ratio * low:
+        axis.set_major_formatter(lambda x, _: f"{x:g}")
+        axis.set_minor_formatter(lambda x, _: f"{x:g}" if f"{x:e}"[0] in digits else "")
 
 
 def curves(summary: Summary) -> Plot | None:
@@ -206,6 +218,7 @@ def learning_rates(summary: Summary) -> Plot | None:
     tried = [t["setting"]["lr"] for row in rows for t in row.tuning]
     ax.set_xscale("log")
     ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
+    _plain_labels(ax.xaxis, "25", 100)
     ax.set_xlabel("learning rate")
     ax.set_ylabel(f"validation {_metric(summary)}")
     _legend(figure, ax)
