@@ -69,7 +69,7 @@ class Effort:
     shortest: int = 20_000  # a walker's first relaxation takes about 150 steps, which then weighs under a per cent
 
 
-FULL, QUICK = Effort(), Effort(num_points=3, largest=5.5, num_escapes=650, shortest=8000)
+FULL, QUICK = Effort(), Effort(num_points=3, largest=5.5, num_escapes=650, shortest=7000)
 
 
 def plan(effort: Effort = FULL) -> list[Point]:
