@@ -146,8 +146,10 @@ def _advance(
         rest = [(row[0], row[1] / grad_scale.to(row[1].device), *row[2:]) for row in rest]
     if not on_device:
         common |= {"lr": float(lr), "betas": (float(beta1), float(beta2))}
-    by_torch = [] if on_device else [row for row in rest if _fused_torch.takes(row)]
-    usual = [row for row in rest if not any(row is other for other in by_torch)] if by_torch else rest
+    by_torch: list[tuple] = []
+    usual: list[tuple] = []
+    for row in rest:
+        (by_torch if not on_device and _fused_torch.takes(row) else usual).append(row)
     update_usual = partial(update_foreach if all(row[0].is_cuda for row in usual) else update_loop, on_device=on_device)
     for update, rows in ((update_torch_fused, by_torch), (update_usual, usual)):
         if rows:

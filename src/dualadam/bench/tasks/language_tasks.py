@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ EVALUATION_BATCH = 32
 MakeModel = Callable[[], nn.Module]
 
 
-class LanguageTask:
+class LanguageTask(ABC):
     """Token sequences of three splits; a batch is a `TokenBatch` on the CPU, moved to the device by the loss.
 
     Args:
@@ -60,9 +61,9 @@ class LanguageTask:
         for indices in grouped_batches(self.sequences["train"].lengths, batch_size, generator, self.group):
             yield self.batch("train", indices)
 
+    @abstractmethod
     def batch(self, split: Split, indices: Sequence[int]) -> TokenBatch:
         """Return these examples of a split."""
-        raise NotImplementedError
 
     def evaluation_batches(self, split: Split) -> Iterator[list[int]]:
         """Yield all examples of a split, the longest first."""
