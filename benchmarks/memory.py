@@ -27,15 +27,16 @@ from dualadam import DualAdam, __version__
 DOCS = Path(__file__).parents[1] / "docs" / "memory.md"
 PATHS: dict[str, dict[str, Any]] = {"fused": {"fused": True}, "loop": {"foreach": False}, "foreach": {"foreach": True}}
 FLOAT32, HALF_FULL, HALF_HALF = "float32", "bfloat16, float32 state", "bfloat16, bfloat16 state"
-LORA = "LoRA on float32"
+LORA, LORA_HALF = "LoRA on float32", "LoRA on bfloat16"
 # dtype of the model's parameters, and the settings of each optimizer; AdamW's state always has the parameter's dtype
 STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
     FLOAT32: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     HALF_FULL: (torch.bfloat16, {"DualAdam": {}}),
     HALF_HALF: (torch.bfloat16, {"DualAdam": {"state_dtype": torch.bfloat16, "stochastic_rounding": True}, "AdamW": {}}),
     LORA: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
+    LORA_HALF: (torch.bfloat16, {"DualAdam": {}, "AdamW": {}}),
 }
-WHOLE, ADAPTERS = (FLOAT32, HALF_FULL, HALF_HALF), (LORA,)
+WHOLE, ADAPTERS = (FLOAT32, HALF_FULL, HALF_HALF), (LORA, LORA_HALF)
 Loss = Callable[[nn.Module], Tensor]
 
 

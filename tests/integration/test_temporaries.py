@@ -105,7 +105,7 @@ def test_the_loop_allocates_no_more_than_two_tensors_of_one_parameters_size():
 @pytest.mark.parametrize("settings", [{}, {"state_dtype": torch.bfloat16}, ROUNDED], ids=str)
 def test_copies_of_what_is_stored_in_fewer_bits_do_not_grow_with_the_model(monkeypatch: pytest.MonkeyPatch, path: str, settings):
     """At most ten float32 a piece's element, those of the piece before among them; 18 with the 8-byte integers of stochastic rounding."""
-    monkeypatch.setattr("dualadam.optim._slices.SLICE", {"cpu": 50})
+    monkeypatch.setattr("dualadam.optim._slices.BOUNDS", {"cpu": (50, 50)})
     allowed = 50 * 4 * (18 if settings.get("stochastic_rounding") else 10)
     peak = peak_temporaries(lambda params: DualAdam(params, **settings, **PATHS[path]), torch.bfloat16) * 3 * SIZE * 4
     assert peak <= allowed + 12 * SIZE * SCALARS

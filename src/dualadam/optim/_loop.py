@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dualadam.optim._equations import step_coefficients
 from dualadam.optim._rounding import write_back
-from dualadam.optim._slices import arithmetic_dtype, pieces
+from dualadam.optim._slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
 
 def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, maximize: bool) -> list[Tensor]:
@@ -56,9 +56,10 @@ def update_loop(
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    largest = max((param.numel() for param in params), default=0)
     for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors):
+        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
             p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
 
             if weight_decay != 0:

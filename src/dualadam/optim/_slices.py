@@ -11,9 +11,13 @@ from torch.nn import Parameter
 from dualadam.optim._rounding import is_dense
 
 HALF = (torch.float16, torch.bfloat16)
-# Elements of a piece, by the type of device: on the CPU it stays in the cache, elsewhere a launch must be worth its while.
-SLICE = {"cpu": 2**18}
-SLICE_ELSEWHERE = 2**22
+# Elements copied at a time, at least and at most, by the type of device: less is not worth a call (elsewhere than on the CPU: a launch), and more
+# leaves the cache.
+BOUNDS = {"cpu": (2**14, 2**17)}
+BOUNDS_ELSEWHERE = (2**20, 2**22)
+# Copies take up to 72 bytes an element (stochastic rounding), torch.optim.AdamW's temporaries for half precision 2 an element of all
+# parameters (foreach) or 4 of the largest (loop): between the bounds ours are no larger.
+SHARE_OF_ALL, SHARE_OF_LARGEST = 36, 18
 
 Piece = tuple[int, tuple[Tensor, ...]]  # place in memory of its first element, then (param, grad, exp_avg, exp_avg_sq)
 
@@ -28,13 +32,18 @@ def needs_copies(tensors: tuple[Tensor, ...]) -> bool:
     return not tensors[0].is_complex() and any(t.dtype != arithmetic_dtype(tensors[0]) for t in tensors)
 
 
-def pieces(*tensors: Tensor) -> list[Piece]:
-    """Cut (param, grad, exp_avg, exp_avg_sq) into flat views of bounded size, where copies are needed and the memory is laid out alike.
+def piece_size(numel: int, device: torch.device) -> int:
+    """Return a number of elements as it is, or the bound that it exceeds."""
+    least, most = BOUNDS.get(device.type, BOUNDS_ELSEWHERE)
+    return min(max(numel, least), most)
+
+
+def pieces(*tensors: Tensor, size: int) -> list[Piece]:
+    """Cut (param, grad, exp_avg, exp_avg_sq) into flat views of a size, where copies are needed and the memory is laid out alike.
 
     torch.compile gets everything whole: it keeps no copies.
     """
     param = tensors[0]
-    size = SLICE.get(param.device.type, SLICE_ELSEWHERE)
     if (
         torch.compiler.is_compiling()
         or param.numel() <= size
@@ -53,14 +62,18 @@ def batches(rows: Iterable[tuple[Tensor, ...]]) -> list[list[tuple]]:
     Returns:
         Lists of (first element, pieces of the four tensors, step, place). What needs no copies does not count.
     """
+    rows = list(rows)
+    copies = [not torch.compiler.is_compiling() and needs_copies((*tensors,)) for *tensors, _, _ in rows]
+    total = sum(row[0].numel() for row, copied in zip(rows, copies, strict=True) if copied)
     groups: list[list[tuple]] = [[]]
-    copied = 0
-    for *tensors, step, place in rows:
-        for first, piece in pieces(*tensors):
-            if needs_copies(piece) and not torch.compiler.is_compiling():
-                copied += piece[0].numel()
-                if groups[-1] and copied > SLICE.get(piece[0].device.type, SLICE_ELSEWHERE):
+    in_group = 0
+    for (*tensors, step, place), copied in zip(rows, copies, strict=True):
+        size = piece_size(total // SHARE_OF_ALL, tensors[0].device)
+        for first, piece in pieces(*tensors, size=size):
+            if copied:
+                in_group += piece[0].numel()
+                if groups[-1] and in_group > size:
                     groups.append([])
-                    copied = piece[0].numel()
+                    in_group = piece[0].numel()
             groups[-1].append((first, piece, step, place))
     return groups
