@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from dualadam.optim._rounding import is_dense
 
 HALF = (torch.float16, torch.bfloat16)
-# Elements copied at a time, at least and at most, by the type of device: less is not worth a call (on a GPU: a launch), more leaves the cache.
+# Elements copied at a time, at least and at most, by the type of device: fewer are not worth a launch, more leave the cache.
 BOUNDS = {"cpu": (2**14, 2**17)}
 BOUNDS_ELSEWHERE = (2**20, 2**22)
 # Copies take up to 72 bytes an element (stochastic rounding), torch.optim.AdamW's temporaries for half precision 2 an element of all
