@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -165,7 +165,7 @@ class DoubleWell(Landscape):
     def add_gradient_(self, grad: Tensor, x: Tensor) -> None:
         """Add the gradient at x to grad, in place and in two passes."""
         k = self.k * self.stretch
-        grad.addcmul_(torch.addcmul(x.new_tensor(-k / 2), x, x, value=k**2 / (16 * self.height)), x)
+        grad.addcmul_(torch.addcmul(_scalar(-k / 2, x.dtype), x, x, value=k**2 / (16 * self.height)), x)
 
 
 @dataclass(frozen=True)
@@ -347,3 +347,9 @@ class AsymmetricWells(Landscape):
 
 def _join(first: Points, rest: Points) -> Points:
     return torch.cat([first, rest], -1) if isinstance(first, Tensor) else np.concatenate([first, rest], -1)
+
+
+@lru_cache
+def _scalar(value: float, dtype: torch.dtype) -> Tensor:
+    """Return a 0-d tensor; making one at every step costs as much as a pass over the walkers."""
+    return torch.tensor(value, dtype=dtype)

@@ -17,7 +17,7 @@ from dualadam.diffusion.escape import largest_stable_lr
 from dualadam.diffusion.landscapes import Landscape, require_positive
 from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
-from dualadam.optim import DualAdam, InvAdam
+from dualadam.optim import DualAdam, InvAdam, fused_status
 
 PAST = 1e5  # the count of updates in the state: at a fresh one the bias correction would multiply v by 1 / (1 - beta2)
 CHUNK = 1000  # steps between reports of progress, checks for divergence, and resets of the count
@@ -68,12 +68,16 @@ class FirstPassages:
 
 
 def make_optimizer(rule: Rule, x: Tensor, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
-    """Return the shipped optimizer that a rule stands for; SGD has its momentum as an exponential average, as Adam has."""
+    """Return the shipped optimizer that a rule stands for, fused where it can be.
+
+    SGD has its momentum as an exponential average, as Adam has.
+    """
     if rule.mixing_weight is None:
         return torch.optim.SGD([x], lr=lr, momentum=betas[0], dampening=betas[0])
+    fused = fused_status().available or None
     if rule.mixing_weight == 1.0:
-        return InvAdam([x], lr=lr, betas=betas)
-    return DualAdam([x], lr=lr, betas=betas, switch_rate=1.0)
+        return InvAdam([x], lr=lr, betas=betas, fused=fused)
+    return DualAdam([x], lr=lr, betas=betas, switch_rate=1.0, fused=fused)
 
 
 def simulate(
@@ -156,7 +160,7 @@ def simulate(
                     group["switch_rate"] = (1 - rule.mixing_weight) / (PAST + i + 1)
                 optimizer.step()
                 if (first.max() if sign > 0 else -first.min()) >= goal:
-                    index = np.flatnonzero(sign * first >= goal)
+                    index = np.flatnonzero(first >= goal if sign > 0 else -first >= goal)
                     now = step + i + 1
                     durations.append(now - born[index])
                     counts[index] += 1

@@ -161,9 +161,11 @@ class MixedAdam(Optimizer):
             self._init_group(group, *lists)
             on_device = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
             value = (lambda x: x) if on_device or group["fused"] else _get_value  # a kernel reads a tensor where it lies
-            update: Callable[..., None] = update_foreach if _use_foreach(group, lists[0]) else update_loop
+            update: Callable[..., None]
             if group["fused"]:
                 update = partial(update_fused, grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None))
+            else:
+                update = update_foreach if _use_foreach(group, lists[0]) else update_loop
             update(
                 *lists,
                 lr=value(group["lr"]),
