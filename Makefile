@@ -49,8 +49,13 @@ demo-llm: setup-llm  ## fine-tune MiniLM on BBC News with three arms, some 6 to 
 test: setup $(VENV)/.ready-test  ## run the tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# curvlinops brings torchvision by way of backpack, which does not use it here, and whose wheel breaks transformers beside a CPU build of torch
+CURVATURE := curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1
+OF_CURVATURE := einconv einops linear_operator opt-einsum unfoldNd
+
 test-integrations: setup-llm $(VENV)/.ready-test  ## install what heavier tests need, and run them
-	@$(PIP) --editable '.[integrations]'
+	@$(PIP) --editable '.[integrations]' $(OF_CURVATURE)
+	@$(PIP) --no-deps $(CURVATURE)
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
 

@@ -64,8 +64,9 @@ def load(folder: Path) -> Summary:
 
 def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
     """Return an interval as the page shows it; one that contains 0 says so."""
+    mean, low, high = (round(x, digits) + 0.0 for x in (interval.mean, interval.low, interval.high))  # no -0.00
     zero = "; contains 0" if interval.low <= 0 <= interval.high else ""
-    return f"{interval.mean:+.{digits}f}{unit} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}], n = {interval.n}{zero}"
+    return f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
 
 
 def difference(first: ArmSummary, second: ArmSummary) -> stats.Difference:

@@ -43,7 +43,7 @@ class Settings:
     num_starts: int = 80
     num_minima: int = 30
     temperatures: tuple[float, ...] = (0.008, 0.016)
-    num_walkers: int = 10
+    num_walkers: int = 40
     num_steps: int = 5120
 
 
