@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,17 @@ class Claim:
     high: float
     verdict: str
     note: str = ""
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The value and its interval as text, or that too few minima had escapes for one."""
+        if not math.isfinite(self.value):
+            return "-", "too few escapes"
+        return f"{self.value:.2f}", f"[{self.low:.2f}, {self.high:.2f}]"
+
+    def as_json(self) -> dict[str, Any]:
+        """The claim as strict JSON has it, null for a number that is none."""
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}
 
 
 @dataclass(frozen=True)

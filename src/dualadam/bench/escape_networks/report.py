@@ -30,15 +30,15 @@ def command(out: Path, quick: bool, workers: int) -> None:
         mine = [c for c in made if c.table == table]
         console.print(f"\n{table}")
         for c in mine:
-            console.print(f"  {c.label}: {c.value:.2f} [{c.low:.2f}, {c.high:.2f}], theory {c.theory:.2f}: {c.verdict}")
+            console.print(f"  {c.label}: {' '.join(c.shown)}, theory {c.theory:.2f}: {c.verdict}")
     console.print(f"\nTables: {out / 'tables.md'} (and claims.json, escapes.png, slopes.png, noise.png)")
 
 
 def write_report(out: Path, rows: dict[str, Row], settings: Settings) -> list[Claim]:
     """Write claims.json, tables.md and the figures to a folder, and return the claims."""
     made, known = claims(rows, settings), facts(rows, settings)
-    record = {"environment": environment(), "settings": asdict(settings), "facts": known, "claims": [asdict(c) for c in made]}
-    write_whole(out / "claims.json", json.dumps(record, indent=1) + "\n")
+    record = {"environment": environment(), "settings": asdict(settings), "facts": known, "claims": [c.as_json() for c in made]}
+    write_whole(out / "claims.json", json.dumps(record, indent=1, allow_nan=False) + "\n")
     write_whole(out / "tables.md", markdown(made, known))
     groups = lives(rows, settings)
     with matplotlib.rc_context(STYLE):
@@ -57,11 +57,7 @@ def markdown(made: list[Claim], known: dict[str, Any]) -> str:
             "| | theory | measured | 95 % interval | verdict | |",
             "|---|---|---|---|---|---|",
         ]
-        text += [
-            f"| {c.label} | {c.theory:.2f} | {c.value:.2f} | [{c.low:.2f}, {c.high:.2f}] | **{c.verdict}** | {c.note} |"
-            for c in made
-            if c.table == table
-        ]
+        text += [f"| {c.label} | {c.theory:.2f} | {' | '.join(c.shown)} | **{c.verdict}** | {c.note} |" for c in made if c.table == table]
         text.append("")
     text += ["## Facts", "", *(f"* {key.replace('_', ' ')}: {_shown(value)}" for key, value in known.items())]
     return "\n".join(text) + "\n"
