@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from dualadam.bench import train as harness
 from dualadam.bench.optimizers import make_optimizer
-from dualadam.bench.spec import load_spec
+from dualadam.bench.spec_file import load_spec
 from dualadam.bench.study import make_plan
 from dualadam.bench.tasks import get_task
 from dualadam.bench.tasks.images import ImageTask, synthetic

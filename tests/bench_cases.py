@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 import dualadam
-from dualadam.bench.spec import BUILTIN, Spec, parse_spec
+from dualadam.bench.spec import Spec
+from dualadam.bench.spec_file import BUILTIN, parse_spec
 from dualadam.bench.study import TUNING_SEED, Record, Store, execute, make_plan
 from dualadam.bench.train import Run
 from dualadam.cli import main

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 import torch
 from hypothesis import settings
+
+from dualadam.optim import _kernel_cpu
 
 # A shell starts background jobs with SIGINT ignored, and every child inherits that: tests of Ctrl-C need the usual handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,3 +55,16 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _fail_if_skipped(report)  # a module-level importorskip
     return report
+
+
+@pytest.fixture
+def needs_the_kernel() -> None:
+    if why_not := _kernel_cpu.unavailable():
+        pytest.skip(why_not)  # tests/unit/test_kernel_build.py fails where a compiler could have built it
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

@@ -16,7 +16,7 @@ from dualadam.bench import commands
 from dualadam.bench.executors import process_executor
 from dualadam.bench.models import MODELS
 from dualadam.bench.optimizers import OPTIMIZERS
-from dualadam.bench.spec import builtin_specs, parse_spec
+from dualadam.bench.spec_file import builtin_specs, parse_spec
 from dualadam.bench.study import read_records, sole_store
 from dualadam.bench.tasks import TASKS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dualadam.bench.spec import parse_spec
+from dualadam.bench.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

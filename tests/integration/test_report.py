@@ -9,7 +9,7 @@ from bench_cases import ODD_NAMES, TINY, TWO_BLOCKS, finished, folder_of, run_co
 from markdown_it import MarkdownIt  # comes with rich
 
 from dualadam.bench.report import write_report
-from dualadam.bench.spec import parse_spec
+from dualadam.bench.spec_file import parse_spec
 
 FLAT = "flatness = true\n" + TINY
 NO_TUNING = (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bench_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
-from dualadam.bench.spec import load_spec, parse_spec
+from dualadam.bench.spec_file import load_spec, parse_spec
 from dualadam.bench.study import FailedRunsError, Progress, Store, execute, make_plan, read_records
 
 

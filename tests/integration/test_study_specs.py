@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dualadam.bench.spec import load_spec
+from dualadam.bench.spec_file import load_spec
 from dualadam.bench.study import make_plan
 
 SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*_*.toml"))

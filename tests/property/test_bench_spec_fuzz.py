@@ -5,7 +5,7 @@ import random
 import pytest
 from bench_cases import DIGITS
 
-from dualadam.bench.spec import BUILTIN, SpecError, builtin_specs, parse_spec
+from dualadam.bench.spec_file import BUILTIN, SpecError, builtin_specs, parse_spec
 from dualadam.bench.study import make_plan
 
 # fmt: off

@@ -4,7 +4,7 @@ import pytest
 from bench_cases import DIGITS, TINY
 from scipy.stats import qmc
 
-from dualadam.bench.spec import load_spec, parse_spec
+from dualadam.bench.spec_file import load_spec, parse_spec
 from dualadam.bench.study import make_plan
 
 BLOCK = "no weight decay"

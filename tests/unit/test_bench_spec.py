@@ -8,7 +8,8 @@ import re
 import pytest
 from bench_cases import DIGITS, TINY
 
-from dualadam.bench.spec import BUILTIN, Language, SpecError, builtin_specs, load_spec, parse_spec
+from dualadam.bench.spec import Language
+from dualadam.bench.spec_file import BUILTIN, SpecError, builtin_specs, load_spec, parse_spec
 from dualadam.bench.study import make_plan
 from dualadam.bench.tasks import FineTuning
 

@@ -10,7 +10,7 @@ import scipy.stats
 from bench_cases import TINY, drawn_records, finished
 
 from dualadam.bench.report import as_dict
-from dualadam.bench.spec import BUILTIN, parse_spec
+from dualadam.bench.spec_file import BUILTIN, parse_spec
 from dualadam.bench.summary import control_of, summarise
 
 

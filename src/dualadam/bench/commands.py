@@ -17,7 +17,7 @@ from dualadam.bench.executors import dask_executor, process_executor
 from dualadam.bench.optimizers import OPTIMIZERS
 from dualadam.bench.progress import ConsoleProgress
 from dualadam.bench.report import console_table, write_report
-from dualadam.bench.spec import builtin_specs, load_spec
+from dualadam.bench.spec_file import builtin_specs, load_spec
 from dualadam.bench.study import Plan, execute, make_plan, sole_store
 from dualadam.bench.summary import Summary
 from dualadam.bench.tasks import TASKS, TaskEntry, check_data, check_device
