@@ -27,6 +27,7 @@ STUDIES = {  # spec -> what it is called here
     "cifar10_study": "CIFAR-10, 10,000 images",
 }
 REGIME, ESCAPE, NETWORKS = "fashion-mnist_regime", "escape", "escape-networks"
+REGIME_TITLE = "Fashion-MNIST, 2,000 images"
 CLAIMS = {
     1: "DualAdam generalises better than Adam",
     2: "DualAdam generalises better than AdamW, NAdam and RAdam",
@@ -143,8 +144,7 @@ def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[
 
 
 def regime(summary: Summary) -> Iterator[Row]:
-    """Claim 8: from which factor on a hand-over differs from its control, then every factor, adjusted together after Holm but for the
-    primary one."""
+    """Claim 8: from which factor on a hand-over differs from its control, then every factor; adjusted after Holm, but for the primary."""
     arms = {(row.block, row.arm): row for row in summary.arms}
     rows = [row for row in summary.arms if row.optimizer == "DualAdam"]
 
@@ -158,14 +158,14 @@ def regime(summary: Summary) -> Iterator[Row]:
         first, sure = (f"{factor(found[0]):g}" if found else "none" for found in (different, adjusted))
         result = f"smallest factor whose interval excludes 0: {first}; after Holm, and beyond the margin: {sure}"
         verdict = "held" if adjusted else "not decided"
-        yield Row(8, "Fashion-MNIST, 2,000 images", f"the inverse part begins to matter, {block}", result, verdict)
+        yield Row(8, REGIME_TITLE, f"the inverse part begins to matter, {block}", result, verdict)
     for row in rows:
         d = row.difference
         assert d is not None
         holm = "; primary" if row is summary.primary else f"; Holm p = {d.p_holm:.3f}"
         diverged = f"; {row.diverged_points} of {row.num_points} points diverged" if row.diverged_points else ""
         control = arms[row.block, summary.control[row.block]]
-        yield Row(8, "Fashion-MNIST, 2,000 images", f"{row.arm}, {row.block}, less {control.arm}", shown(d) + holm + diverged, row.verdict)
+        yield Row(8, REGIME_TITLE, f"{row.arm}, {row.block}, less {control.arm}", shown(d) + holm + diverged, row.verdict)
 
 
 def escapes(folder: Path) -> Iterator[Row]:
@@ -221,9 +221,8 @@ def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
             for speak in (rivals, controls, flatter):
                 rows += speak(title, summaries[title])
     if folder := find(REGIME):
-        title = "Fashion-MNIST, 2,000 images"
-        folders[title], summaries[title] = folder, load(folder)
-        rows += regime(summaries[title])
+        folders[REGIME_TITLE], summaries[REGIME_TITLE] = folder, load(folder)
+        rows += regime(summaries[REGIME_TITLE])
     if folder := find(ESCAPE):
         folders["escape"] = folder
         rows += escapes(folder)

@@ -111,6 +111,15 @@ def test_copies_of_what_is_stored_in_fewer_bits_do_not_grow_with_the_model(monke
     assert peak <= allowed + 12 * SIZE * SCALARS
 
 
+@pytest.mark.parametrize("path", ["loop", "foreach"])
+@pytest.mark.parametrize("settings", [{}, {"state_dtype": torch.bfloat16}, ROUNDED], ids=str)
+def test_half_precision_takes_no_more_than_adamw_where_a_share_sets_the_piece(monkeypatch: pytest.MonkeyPatch, path: str, settings):
+    monkeypatch.setattr("dualadam.optim._slices.BOUNDS", {"cpu": (1, 2**30)})
+    ours = peak_temporaries(lambda params: DualAdam(params, **settings, **PATHS[path]), torch.bfloat16)
+    theirs = peak_temporaries(lambda params: torch.optim.AdamW(params, **PATHS[path]), torch.bfloat16)
+    assert ours <= theirs + SCALARS
+
+
 def peak_growth(optimizer: torch.optim.Optimizer) -> int:
     """Return by how many bytes one more step takes the process's memory above what it holds, as the operating system counts it."""
 

@@ -56,12 +56,10 @@ def update_loop(
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    size = 0  # torch.compile cuts nothing, and its graph would break here
-    if params and not torch.compiler.is_compiling():
-        size = piece_size(max([param.numel() for param in params]) // SHARE_OF_LARGEST, params[0].device)
+    largest = max([param.numel() for param in params], default=0)  # of a list: a generator would break torch.compile's graph
     for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors, size=size):
+        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
             p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
 
             if weight_decay != 0:

@@ -62,7 +62,8 @@ def batches(rows: Iterable[tuple[Tensor, ...]]) -> list[list[tuple]]:
         Lists of (first element, pieces of the four tensors, step, place). What needs no copies does not count.
     """
     rows = list(rows)
-    copies = [not torch.compiler.is_compiling() and needs_copies((*tensors,)) for *tensors, _, _ in rows]
+    compiling = torch.compiler.is_compiling()
+    copies = [not compiling and needs_copies(tuple(tensors)) for *tensors, _, _ in rows]
     total = sum(row[0].numel() for row, copied in zip(rows, copies, strict=True) if copied)
     groups: list[list[tuple]] = [[]]
     in_group = 0
