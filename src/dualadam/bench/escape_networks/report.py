@@ -20,6 +20,8 @@ from dualadam.diffusion.report import environment
 
 COLOUR = dict(zip((rule.name for rule in RULES), (COLOURS[6], COLOURS[0], COLOURS[1]), strict=True))
 
+AXIS = (2.0, 14.5)  # ln tau: from what the first look sees to 12.2, 40 walkers' time at risk, and room for the legend
+
 
 def command(out: Path, quick: bool, workers: int) -> None:
     """Run the study, or go on with it, and report."""
@@ -84,8 +86,8 @@ def _escapes(groups: list[Lives]) -> Figure:
             at_risk = np.log(np.where(np.isfinite(g.left), g.left, g.home).sum(1))
             axes.plot(g.curvature[~seen], at_risk[~seen], "^", ms=6, color=colour, mfc=face)
             law = g.log_prefactor + np.exp(log_level) * (g.curvature / np.median(g.curvature)) ** s
-            axes.plot(g.curvature, np.clip(law, 0, 12), "-" if filled else "--", lw=1, color=colour)
-        axes.set(xscale="log", xlabel="largest eigenvalue H", title=f"{rule.name} (theory {-rule.local_exponent(1.0):g})", ylim=(2, 12))
+            axes.plot(g.curvature, np.clip(law, *AXIS), "-" if filled else "--", lw=1, color=colour)
+        axes.set(xscale="log", xlabel="largest eigenvalue H", title=f"{rule.name} (theory {-rule.local_exponent(1.0):g})", ylim=AXIS)
         axes.set_xticks(ticks := [0.35, 0.4, 0.5, 0.6, 0.7], [f"{t:g}" for t in ticks])
         axes.minorticks_off()
         axes.legend(fontsize=8, loc="upper left")
