@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from dualadam.bench.summary import Summary
+from dualadam.bench.summary import ArmSummary, Summary
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")  # Okabe and Ito's, then two more
 STYLE: Any = {
@@ -86,11 +87,14 @@ def _marks(summary: Summary) -> dict[str, tuple[str, str]]:
     return {block.name: kinds[i % len(kinds)] for i, block in enumerate(summary.spec.block)}
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    """Name the lines above the axes, where no line is."""
-    handles, labels = ax.get_legend_handles_labels()
-    size = 9 if max(map(len, labels), default=0) <= 30 else 7.5  # two columns of names with their blocks
-    figure.legend(handles, labels, loc="outside upper center", fontsize=size, ncols=2, frameon=False)
+def _legend(figure: Figure, summary: Summary, rows: Sequence[ArmSummary]) -> None:
+    """Name the colours of the arms and, where there are several, the lines and markers of the blocks, above the axes."""
+    colour, marks = colours(summary), _marks(summary)
+    handles = [Line2D([], [], color=colour[arm], lw=2, label=arm) for arm in dict.fromkeys(row.arm for row in rows)]
+    if len(summary.spec.block) > 1:
+        blocks = dict.fromkeys(row.block for row in rows)
+        handles += [Line2D([], [], color="black", ls=marks[block][0], marker=marks[block][1], ms=5, label=block) for block in blocks]
+    figure.legend(handles=handles, loc="outside upper center", fontsize=9, ncols=2, frameon=False)
 
 
 def _metric(summary: Summary) -> str:
@@ -147,7 +151,7 @@ def differences(summary: Summary) -> Plot | None:
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(axis="y", visible=False)
     control = " / ".join(dict.fromkeys(summary.control.values()))
-    ax.set_xlabel(f"less {control} (positive is better)")
+    figure.supxlabel(f"less {control} (positive is better)", fontsize=11)  # longer than the axes are wide where arms have long names
     caption = f"Difference to the control: paired over seeds, 95 % interval; the band is the margin of equivalence, {margin:g}."
     if len(rows) < len(compared):
         caption += f" Arms with diverged runs are not drawn ({len(compared) - len(rows)})."
@@ -176,15 +180,16 @@ def curves(summary: Summary) -> Plot | None:
     figure = Figure(figsize=(WIDTH, 5.2))
     above, below = figure.subplots(2, 1, sharex=True)
     colour, marks = colours(summary), _marks(summary)
-    finals = []
+    finals, drawn = [], []
     for row in summary.arms:
         finished = [r["curve"] for r in row.judged if r["status"] == "finished" and r["curve"]]
         if not finished:
             continue
+        drawn.append(row)
         steps = [point["step"] for point in finished[0]]
         for ax, key in ((above, "score"), (below, "train_loss")):
             values = np.array([[point[key] for point in curve] for curve in finished])
-            style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.8, "label": summary.label(row)}
+            style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.8}
             ax.plot(steps, values.mean(0), **style)
             ax.fill_between(steps, values.min(0), values.max(0), color=colour[row.arm], alpha=0.12, lw=0)
             if key == "score":
@@ -197,7 +202,7 @@ def curves(summary: Summary) -> Plot | None:
     below.set_ylabel("training loss")
     _logarithmic(below)
     below.set_xlabel("step")
-    _legend(figure, above)
+    _legend(figure, summary, drawn)
     return Plot("curves", "Learning curves: mean over the seeds; the band reaches from the lowest to the highest seed.", figure)
 
 
@@ -211,7 +216,7 @@ def learning_rates(summary: Summary) -> Plot | None:
     for row in rows:
         good = sorted((t["setting"]["lr"], t["score"]) for t in row.tuning if not t["diverged"])
         line, marker = marks[row.block]
-        style: dict[str, Any] = {"ls": line, "marker": marker, "ms": 4, "lw": 1.4, "color": colour[row.arm], "label": summary.label(row)}
+        style: dict[str, Any] = {"ls": line, "marker": marker, "ms": 4, "lw": 1.4, "color": colour[row.arm]}
         ax.plot([lr for lr, _ in good], [score for _, score in good], **style)
         bad = [t["setting"]["lr"] for t in row.tuning if t["diverged"]]
         ax.scatter(bad, [0.02] * len(bad), marker="x", color=colour[row.arm], transform=ax.get_xaxis_transform(), clip_on=False)
@@ -221,7 +226,7 @@ def learning_rates(summary: Summary) -> Plot | None:
     _plain_labels(ax.xaxis, "25", 100)
     ax.set_xlabel("learning rate")
     ax.set_ylabel(f"validation {_metric(summary)}")
-    _legend(figure, ax)
+    _legend(figure, summary, rows)
     return Plot(
         "learning-rates", "How forgiving: validation score of every tuned point against its learning rate; a cross diverged.", figure
     )
@@ -236,11 +241,10 @@ def hand_over(summary: Summary) -> Plot | None:
     above, below = figure.subplots(2, 1, sharex=True)
     colour, marks = colours(summary), _marks(summary)
     for row in rows:
-        for index, record in enumerate(row.judged):
+        for record in row.judged:
             points = [p for p in record["diagnosis"] if p["step"]]
             steps = [p["step"] for p in points]
             style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.4, "alpha": 0.8}
-            style["label"] = summary.label(row) if index == 0 else None
             above.plot(steps, [p["mixing_weight"] for p in points], **style)
             ratios = [(p["step"], p["ratio"]) for p in points if p["ratio"]]
             if ratios:
@@ -251,7 +255,7 @@ def hand_over(summary: Summary) -> Plot | None:
     _logarithmic(below)
     below.set_xscale("log")
     below.set_xlabel("step")
-    _legend(figure, above)
+    _legend(figure, summary, rows)
     caption = (
         "The hand-over: weight of the inverse part, and its norm over that of Adam's part. At 1 both are equal; far below it DualAdam is "
         "a warm-up."
@@ -270,13 +274,13 @@ def flatness(summary: Summary) -> Plot | None:
     for row in rows:
         measured = [r for r in row.judged if r.get("flatness") and r["flatness"]["top_eigenvalue"] is not None]
         eigenvalues, scores = [r["flatness"]["top_eigenvalue"] for r in measured], [r["test"]["score"] for r in measured]
-        ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], marker=marks[row.block][1], label=summary.label(row))
+        ax.scatter(eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], marker=marks[row.block][1])
         found += eigenvalues
     if min(found) > 0 and max(found) > 10 * min(found):
         ax.set_xscale("log")
     ax.set_xlabel("largest eigenvalue of the Hessian (flat is left)")
     ax.set_ylabel(f"test {_metric(summary)}")
-    _legend(figure, ax)
+    _legend(figure, summary, rows)
     return Plot("flatness", "Score against flatness: a point a judged run; the Hessian of the training loss on the same examples.", figure)
 
 
