@@ -6,11 +6,14 @@ from pathlib import Path
 import matplotlib
 import pytest
 from rich.console import Console
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from dualadam.bench.escape_networks import analysis, logistic
+from dualadam.bench.escape_networks.minima import find_minimum
 from dualadam.bench.escape_networks.problem import Problem
 from dualadam.bench.escape_networks.report import markdown, write_report
 from dualadam.bench.escape_networks.study import RULES, Settings, run
+from dualadam.bench.executors import process_executor
 
 matplotlib.use("Agg")
 TINY = Settings(
@@ -54,6 +57,21 @@ def test_the_report_has_a_verdict_for_every_claim_and_draws_its_figures(folder, 
     text = (tmp_path / "tables.md").read_text()
     assert all(c.label in text for c in made)
     assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in ("escapes", "slopes", "noise"))
+
+
+def test_claims_do_not_depend_on_the_order_in_which_the_work_was_done(folder, monkeypatch):
+    monkeypatch.setattr(analysis, "NUM_BOOTSTRAPS", 10)
+    rows = folder[1]
+    assert repr(analysis.claims(dict(reversed(rows.items())), TINY)) == repr(analysis.claims(rows, TINY))  # nan is not nan
+
+
+def test_a_worker_computes_on_one_thread_and_finds_the_bits_that_one_thread_finds():
+    with process_executor(1) as (executor, _):
+        found = executor.submit(find_minimum, Problem(), 0).result()
+        pools = executor.submit(threadpool_info).result()
+    assert {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"} == {1}
+    with threadpool_limits(1):
+        assert find_minimum(Problem(), 0) == found
 
 
 def test_the_stored_tables_are_those_of_the_stored_record_and_its_rows():

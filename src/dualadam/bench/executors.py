@@ -56,10 +56,13 @@ def _start_worker() -> None:
 
 
 def use_one_thread() -> None:
-    """Let torch compute on one thread: runs share the cores, and numbers do not depend on how many there are."""
+    """Let torch, NumPy and SciPy compute on one thread: runs share the cores, and numbers do not depend on how many there are."""
+    import scipy.linalg  # noqa: F401  SciPy brings a BLAS of its own, and only one that is loaded can be told
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)
 
 
 @contextlib.contextmanager

@@ -240,6 +240,7 @@ class Spec(_Strict):
         On a CPU it is float32: few CPUs multiply in bfloat16, the others take many times as long.
 
         Example:
+            >>> from dualadam.bench.spec_file import load_spec
             >>> small = load_spec("digits").smoke_test()
             >>> small.name, small.steps, small.points, small.seeds, len(small.block[0].arm)
             ('digits-smoke', 2, 1, 2, 2)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize, minimize_scalar
 
+from dualadam.bench.escape_networks import logistic
 from dualadam.bench.escape_networks.lives import BETAS
 from dualadam.bench.escape_networks.study import RULES, Row, Settings
 
@@ -82,9 +83,19 @@ class Lives:
         return np.log(np.where(usable, e, np.nan))
 
 
+def minima_of(rows: dict[str, Row]) -> list[Row]:
+    """Return the minima, the flattest first, whatever the order in which they were done: a bootstrap draws by place."""
+    return sorted((r for key, r in rows.items() if key.startswith("minimum/")), key=lambda r: r["H"])
+
+
+def regressions_of(rows: dict[str, Row]) -> list[Row]:
+    """Return the regressions that are done, in the order of ``logistic.CASES``."""
+    return [rows[key] for name, *_ in logistic.CASES if (key := f"logistic/{name}") in rows]
+
+
 def lives(rows: dict[str, Row], settings: Settings) -> list[Lives]:
     """Collect the lives, temperature by temperature; an optimizer whose minima are not all done is left out."""
-    minima = sorted((r for key, r in rows.items() if key.startswith("minimum/")), key=lambda r: r["H"])
+    minima = minima_of(rows)
     found = []
     for target in settings.temperatures:
         for rule in RULES:
@@ -234,7 +245,7 @@ def _against_lr(groups: Sequence[Lives], settings: Settings) -> list[Claim]:
 
 def _noise(rows: dict[str, Row]) -> list[Claim]:
     """Whether C = H / B."""
-    minima = [r for key, r in rows.items() if key.startswith("minimum/")]
+    minima = minima_of(rows)
     made, table = [], "is C = H / B?"
 
     def add(label: str, theory: float, interval: Sequence[float], note: str, ratio: bool) -> None:
@@ -260,7 +271,7 @@ def _noise(rows: dict[str, Row]) -> list[Claim]:
     h, c = (np.log([m[key] for m in minima]) for key in ("H", "c"))
     slope = _bootstrap(lambda w: _slope(h, c, w), len(h), seed=5)
     add("network: slope of ln c against ln H from minimum to minimum", 1.0, slope, "along the top eigenvector", False)
-    for row in (r for key, r in rows.items() if key.startswith("logistic/")):
+    for row in regressions_of(rows):
         for key, what in (("gamma", "slope of ln C_ii against ln H_ii"), ("top_ratio", "B c / H along ten top eigenvectors")):
             if key in row["intervals"]:
                 add(f"{row['name']}: {what}", 1.0, (row[key], *row["intervals"][key]), "bootstrap over examples", key == "top_ratio")
@@ -269,7 +280,7 @@ def _noise(rows: dict[str, Row]) -> list[Claim]:
 
 def facts(rows: dict[str, Row], settings: Settings) -> dict[str, Any]:
     """Return what a reader must know beside the claims."""
-    minima = [r for key, r in rows.items() if key.startswith("minimum/")]
+    minima = minima_of(rows)
     groups = lives(rows, settings)
     complete = {(g.optimizer, g.target) for g in groups}
     units = [r for r in rows.values() if "last_home" in r and (r["optimizer"], r["target"]) in complete]

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from dualadam.bench.escape_networks.analysis import RATIO_BAND, Claim, Lives, claims, facts, fit, lives
+from dualadam.bench.escape_networks.analysis import RATIO_BAND, Claim, Lives, claims, facts, fit, lives, minima_of, regressions_of
 from dualadam.bench.escape_networks.study import FULL, QUICK, RULES, Row, Settings, run
 from dualadam.bench.plots import COLOURS, STYLE
 from dualadam.bench.study import write_whole
@@ -122,11 +122,11 @@ def _noise(rows: dict[str, Row]) -> Figure:
     """B c / H along the top eigenvectors of the network's minima, and in regressions."""
     figure = Figure(figsize=(10.5, 3.6))
     left, right = figure.subplots(1, 2)
-    minima = [r for key, r in rows.items() if key.startswith("minimum/")]
+    minima = minima_of(rows)
     for m in minima:
         left.plot(range(1, 11), m["BC_over_H"], ".", color=COLOURS[0], alpha=0.5)
     left.set(xlabel="eigenvector, the sharpest first", ylabel="B c / H", title=f"Network, {len(minima)} minima", ylim=(0, 1.3))
-    regressions = [r for key, r in rows.items() if key.startswith("logistic/")]
+    regressions = regressions_of(rows)
     for i, r in enumerate(reversed(regressions)):
         right.plot(r["intervals"]["top_ratio"], [i, i], "-", color=COLOURS[1], lw=2)
         right.plot(r["top_ratio"], i, "o", color=COLOURS[1])

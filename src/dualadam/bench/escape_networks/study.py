@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -118,7 +117,6 @@ def plan(settings: Settings, chosen: list[Row], minima: list[Row]) -> list[Unit]
 
 
 def _keyed(key: str, function: Callable[..., Row], arguments: tuple[Any, ...]) -> Row:
-    torch.set_num_threads(1)
     return {**function(*arguments), "key": key}
 
 
