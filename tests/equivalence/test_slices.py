@@ -27,7 +27,7 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
     case = Case(layout, settings, layout)
     made = []
     for size in (5, 2**18):
-        monkeypatch.setattr(_slices, "BOUNDS", {"cpu": (size, size)})
+        monkeypatch.setattr(_slices, "MOST", {"cpu": size})
         monkeypatch.setitem(LAYOUTS, layout, LAYOUTS_IN_FEW_BITS[layout])
         params = case.make_params()
         optimizer = case.make(params, path)
@@ -39,7 +39,8 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
 
 
 def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_slices, "BOUNDS", {"cpu": (5, 5)})
+    monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
+    monkeypatch.setattr(_slices, "MOST", {"cpu": 5})
     half, full = torch.zeros(3, 4, dtype=torch.bfloat16), torch.zeros(3, 4)
     assert [first for first, _ in _slices.pieces(half, half, full, full, size=5)] == [0, 5, 10]
     assert [first for first, _ in _slices.pieces(full, full, half, half, size=5)] == [0, 5, 10]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,14 +22,8 @@ def update_foreach(
     steps: list[Tensor],
     places: list[int],
     *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    on_device: bool,
     stochastic_rounding: bool,
+    **settings: Any,
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
 
@@ -38,7 +32,6 @@ def update_foreach(
     """
     if not params:
         return
-    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
     for (t,) in by_device_and_dtype([steps]):
         if t[0].is_cpu and not torch.compiler.is_compiling():
             torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
@@ -46,43 +39,59 @@ def update_foreach(
             torch._foreach_add_(t, 1)
 
     for batch in batches(zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True)):
-        working = [real_float32(param, grad, exp_avg, exp_avg_sq, maximize) for _, (param, grad, exp_avg, exp_avg_sq), *_ in batch]
-        lists = [*(list(column) for column in zip(*working, strict=True)), [step for *_, step, _ in batch]]
-        for p, g, m, v, t in by_device_and_dtype(lists):
-            if weight_decay != 0:
-                torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
+        rows = [(step, *piece) for _, piece, step, _ in batch]
+        for (first, (param, _, *moments), step, place), values in zip(batch, advance_all(rows, **settings), strict=True):
+            write_back((param, *moments), values, place, step, stochastic_rounding, first)
+            del values  # nothing is kept beside the copies of the next batch
 
-            if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
-                torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
-                torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
-            else:
-                torch._foreach_lerp_(m, g, 1 - beta1)
-                torch._foreach_mul_(v, beta2)
-                torch._foreach_addcmul_(v, g, g, 1 - beta2)
 
-            r = list(torch._foreach_sqrt(v))
-            if on_device:
-                counts = as_double_vector(t)
-                c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
-                torch._foreach_div_(r, root)
-                torch._foreach_add_(r, eps)
-                weights = torch._foreach_mul(r, c_inv)
-                if switch_rate != 0:  # InvAdam never divides by r, which may be 0
-                    torch._foreach_reciprocal_(r)
-                    torch._foreach_mul_(r, c_adam)
-                    torch._foreach_add_(weights, r)
-                torch._foreach_addcmul_(p, m, weights)
-            else:
-                rows = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
-                torch._foreach_div_(r, [root for *_, root in rows])
-                torch._foreach_add_(r, eps)
-                # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
-                for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
-                    if chosen := [i for i, row in enumerate(rows) if row[column] != 0]:
-                        add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [rows[i][column] for i in chosen])
+def advance_all(
+    rows: list[tuple[Tensor, ...]],
+    *,
+    lr: float | Tensor,
+    betas: tuple[float | Tensor, float | Tensor],
+    eps: float,
+    weight_decay: float,
+    switch_rate: float,
+    maximize: bool,
+    on_device: bool,
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Do what ``_loop.advance`` does for every row of (step, param, grad, exp_avg, exp_avg_sq), many in one launch."""
+    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    working = [(step, *real_float32(*tensors, maximize=maximize)) for step, *tensors in rows]
+    for t, p, g, m, v in by_device_and_dtype([list(column) for column in zip(*working, strict=True)]):
+        if weight_decay != 0:
+            torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
 
-        for (first, (param, _, exp_avg, exp_avg_sq), step, place), (p32, _, m32, v32) in zip(batch, working, strict=True):
-            write_back((param, exp_avg, exp_avg_sq), (p32, m32, v32), place, step, stochastic_rounding, first)
+        if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
+            torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
+            torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
+        else:
+            torch._foreach_lerp_(m, g, 1 - beta1)
+            torch._foreach_mul_(v, beta2)
+            torch._foreach_addcmul_(v, g, g, 1 - beta2)
+
+        r = list(torch._foreach_sqrt(v))
+        if on_device:
+            counts = as_double_vector(t)
+            c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
+            torch._foreach_div_(r, root)
+            torch._foreach_add_(r, eps)
+            weights = torch._foreach_mul(r, c_inv)
+            if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+                torch._foreach_reciprocal_(r)
+                torch._foreach_mul_(r, c_adam)
+                torch._foreach_add_(weights, r)
+            torch._foreach_addcmul_(p, m, weights)
+        else:
+            numbers = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
+            torch._foreach_div_(r, [root for *_, root in numbers])
+            torch._foreach_add_(r, eps)
+            # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
+            for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
+                if chosen := [i for i, row in enumerate(numbers) if row[column] != 0]:
+                    add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [numbers[i][column] for i in chosen])
+    return [(p, m, v) for _, p, _, m, v in working]
 
 
 def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:

@@ -12,7 +12,7 @@ from dualadam.optim._rounding import write_back
 from dualadam.optim._slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
 
-def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, maximize: bool) -> list[Tensor]:
+def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, *, maximize: bool) -> list[Tensor]:
     """Return (p, g, m, v) as the arithmetic wants them: real, at least float32, g pointing uphill of what is minimised.
 
     What is stored in another dtype becomes a copy, which the caller writes back; the rest shares its memory.
@@ -41,6 +41,28 @@ def update_loop(
     steps: list[Tensor],
     places: list[int],
     *,
+    stochastic_rounding: bool,
+    **settings: Any,
+) -> None:
+    """Advance every parameter and its state by one step, in place, with the settings of ``advance``.
+
+    ``places`` number the parameters for the noise of ``stochastic_rounding``.
+    """
+    largest = max([param.numel() for param in params], default=0)  # of a list: a generator would break torch.compile's graph
+    for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
+        step += 1
+        for first, piece in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
+            # in one line, so that nothing of a piece is kept beside the copies of the next
+            write_back((piece[0], *piece[2:]), advance(step, *piece, **settings), place, step, stochastic_rounding, first)
+
+
+def advance(
+    step: Tensor,
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    *,
     lr: float | Tensor,
     betas: tuple[float | Tensor, float | Tensor],
     eps: float,
@@ -48,42 +70,35 @@ def update_loop(
     switch_rate: float,
     maximize: bool,
     on_device: bool,
-    stochastic_rounding: bool,
-) -> None:
-    """Advance every parameter and its state by one step, in place.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the new (p, m, v) of a tensor or a piece of one: itself, updated in place, or float32 copies, which the caller writes back.
 
-    ``places`` number the parameters for the noise of ``stochastic_rounding``.
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    largest = max([param.numel() for param in params], default=0)  # of a list: a generator would break torch.compile's graph
-    for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
-        step += 1
-        for first, (param, grad, exp_avg, exp_avg_sq) in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
-            p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize)
+    p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize=maximize)
 
-            if weight_decay != 0:
-                p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
+    if weight_decay != 0:
+        p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
 
-            m.lerp_(g, (1 - beta1).to(m) if isinstance(beta1, Tensor) else 1 - beta1)
-            if isinstance(beta2, Tensor):
-                v.lerp_(g.square(), (1 - beta2).to(v))
-            else:
-                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    m.lerp_(g, (1 - beta1).to(m) if isinstance(beta1, Tensor) else 1 - beta1)
+    if isinstance(beta2, Tensor):
+        v.lerp_(g.square(), (1 - beta2).to(v))
+    else:
+        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
 
-            if on_device:
-                coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
-                c_adam, c_inv, root = (c.to(p) for c in coefficients)
-                r = v.sqrt() / root + eps
-                weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
-                # a copy of m: a differentiated step needs it after the next one has changed it in place
-                p.addcmul_(m.clone() if m.requires_grad else m, weight)
-            else:
-                c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
-                r = v.sqrt().div_(root).add_(eps)
-                if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
-                    p.addcdiv_(m, r, value=c_adam)
-                if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
-                    p.addcmul_(m, r, value=c_inv)
-
-            write_back((param, exp_avg, exp_avg_sq), (p, m, v), place, step, stochastic_rounding, first)
+    if on_device:
+        coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
+        c_adam, c_inv, root = (c.to(p) for c in coefficients)
+        r = v.sqrt() / root + eps
+        weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
+        # a copy of m: a differentiated step needs it after the next one has changed it in place
+        p.addcmul_(m.clone() if m.requires_grad else m, weight)
+    else:
+        c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
+        r = v.sqrt().div_(root).add_(eps)
+        if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
+            p.addcdiv_(m, r, value=c_adam)
+        if c_inv != 0:  # InvAdam's part:  theta - lr alpha mh r
+            p.addcmul_(m, r, value=c_inv)
+    return p, m, v

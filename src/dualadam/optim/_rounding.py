@@ -7,30 +7,28 @@ threads works it off. The kernels form the same numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-MASK = 0xFFFFFFFF
 
-
-def mix(h: Any) -> Any:
-    """Scramble an unsigned 32-bit integer (the finalizer of MurmurHash3), or an int64 tensor of them.
+def mix(h: Tensor) -> Tensor:
+    """Scramble int32 tensors, whose 32 bits count as an unsigned number (the finalizer of MurmurHash3).
 
     Example:
-        >>> hex(mix(1)), hex(mix(torch.tensor([2])).item())
-        ('0x514e28b7', '0x30f4c306')
+        >>> [hex(h & 0xFFFFFFFF) for h in mix(torch.tensor([1, 2], dtype=torch.int32)).tolist()]
+        ['0x514e28b7', '0x30f4c306']
     """
-    h = ((h ^ h >> 16) * 0x85EBCA6B) & MASK
-    h = ((h ^ h >> 13) * 0xC2B2AE35) & MASK
-    return h ^ h >> 16
+    h = (h ^ (h >> 16 & 0xFFFF)) * (0x85EBCA6B - 2**32)  # masked: >> fills with copies of the sign
+    h = (h ^ (h >> 13 & 0x7FFFF)) * (0xC2B2AE35 - 2**32)
+    return h ^ (h >> 16 & 0xFFFF)
 
 
 def noise_keys(place: int, step: Tensor) -> tuple[Tensor, Tensor]:
     """Return the keys of the moments' noise and of the parameter's; place counts the parameters of the optimizer."""
-    seed = mix(place ^ 0x9E3779B9) + 2 * step.long()
-    return mix(seed & MASK), mix((seed + 1) & MASK)
+    seed = torch.full((), (place ^ 0x9E3779B9) - 2**32, dtype=torch.int32, device=step.device)
+    seed = mix(seed) + 2 * step.int()
+    return mix(seed), mix(seed + 1)
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -43,9 +41,12 @@ def is_dense(tensor: Tensor) -> bool:
     return True
 
 
-def memory_index(tensor: Tensor) -> Tensor:
-    """Return each element's place in memory, counted from the tensor's first one; in the order of the indices if it is not dense."""
-    index = torch.arange(tensor.numel(), device=tensor.device)
+def memory_index(tensor: Tensor, first: int = 0) -> Tensor:
+    """Return each element's place in memory, counted on from the tensor's first one; in the order of the indices if it is not dense.
+
+    As int32: the lowest 32 bits of the count.
+    """
+    index = torch.arange(first, first + tensor.numel(), device=tensor.device).int()
     return index.as_strided(tensor.shape, tensor.stride()) if is_dense(tensor) else index.view(tensor.shape)
 
 
@@ -66,14 +67,15 @@ def write_back(
     targets: Sequence[Tensor], values: Sequence[Tensor], place: int, step: Tensor, stochastic_rounding: bool, first: int = 0
 ) -> None:
     """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place; ``first`` is a piece's place in its tensor."""
-    noises: list[Tensor | None] = [None, None, None]
-    if stochastic_rounding and any(t.dtype == torch.bfloat16 for t in targets):
-        index = memory_index(targets[0]) + first
-        of_moments, of_param = (mix((index + key) & MASK) for key in noise_keys(place, step))
-        noises = [(n & 0xFFFF).int() for n in (of_param, of_moments, of_moments >> 16)]
-    for target, value, noise in zip(targets, values, noises, strict=True):
-        if target.dtype == value.dtype or target.is_complex():
-            continue
-        if noise is not None and target.dtype == torch.bfloat16:
-            value = stochastic_bfloat16(value, noise)
-        target.copy_(value)
+    of_moments, of_param = noise_keys(place, step) if stochastic_rounding else (None, None)
+    rows = list(zip(targets, values, strict=True))
+    for key, stored in ((of_param, rows[:1]), (of_moments, rows[1:])):
+        bits = None
+        for target, value in stored:
+            if target.dtype == value.dtype or target.is_complex():
+                continue
+            if key is not None and target.dtype == torch.bfloat16:
+                # exp_avg takes the lower half of the moments' 32 random bits, exp_avg_sq the upper
+                bits = mix(memory_index(target, first) + key) if bits is None else bits >> 16
+                value = stochastic_bfloat16(value, bits & 0xFFFF)
+            target.copy_(value)

@@ -11,12 +11,12 @@ from torch.nn import Parameter
 from dualadam.optim._rounding import is_dense
 
 HALF = (torch.float16, torch.bfloat16)
-# Elements copied at a time, at least and at most, by the type of device: fewer are not worth a launch, more leave the cache.
-BOUNDS = {"cpu": (2**14, 2**17)}
-BOUNDS_ELSEWHERE = (2**20, 2**22)
-# Copies take up to 72 bytes an element (stochastic rounding), torch.optim.AdamW's temporaries for half precision 2 an element of all
-# parameters (foreach) or 4 of the largest (loop): between the bounds ours are no larger.
-SHARE_OF_ALL, SHARE_OF_LARGEST = 36, 18
+# Copies and what is computed from them take up to 32 bytes an element, torch.optim.AdamW's temporaries for half precision 2 an element of
+# all parameters (foreach) or 4 of the largest (loop): with these shares ours are never larger.
+SHARE_OF_ALL, SHARE_OF_LARGEST = 16, 8
+# Elements copied at a time at most, by the type of device: on the CPU what stays in the cache, elsewhere what makes a launch worth it.
+MOST = {"cpu": 2**17}
+MOST_ELSEWHERE = 2**22
 
 Piece = tuple[int, tuple[Tensor, ...]]  # place in memory of its first element, then (param, grad, exp_avg, exp_avg_sq)
 
@@ -32,9 +32,8 @@ def needs_copies(tensors: tuple[Tensor, ...]) -> bool:
 
 
 def piece_size(numel: int, device: torch.device) -> int:
-    """Return a number of elements as it is, or the bound that it exceeds."""
-    least, most = BOUNDS.get(device.type, BOUNDS_ELSEWHERE)
-    return min(max(numel, least), most)
+    """Return how many elements to copy at a time, where a share of the parameters has so many."""
+    return max(1, min(numel, MOST.get(device.type, MOST_ELSEWHERE)))
 
 
 def pieces(*tensors: Tensor, size: int) -> list[Piece]:
