@@ -38,6 +38,7 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
     assert_same_bits(*made)
 
 
+@torch.no_grad()
 def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
     monkeypatch.setattr(_slices, "MOST", {"cpu": 5})
@@ -49,3 +50,7 @@ def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
     step = torch.tensor(1.0)
     rows = [(half[:1], half[:1], full[:1], full[:1], step, place) for place in range(3)]
     assert [len(batch) for batch in _slices.batches([*rows, (full,) * 4 + (step, 3)])] == [1, 1, 2]
+    alike = half.view(3, 4, 1, 1).as_strided((3, 4, 1, 1), (4, 1, 4, 4))  # but for dimensions of one element
+    assert [first for first, _ in _slices.pieces(half.view(3, 4, 1, 1), alike, *[full.view(3, 4, 1, 1)] * 2, size=5)] == [0, 5, 10]
+    with torch.enable_grad():  # a differentiated step
+        assert [first for first, _ in _slices.pieces(half, half, full, full, size=5)] == [0]

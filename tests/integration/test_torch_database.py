@@ -283,3 +283,44 @@ def test_a_differentiable_step_passes_gradcheck_in_parameter_and_gradient(cls):
 
     inputs = [torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64, requires_grad=True) for _ in range(3)]
     assert torch.autograd.gradcheck(after_two_steps, inputs)
+
+
+@every_class
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_differentiable_step_carries_the_gradient_of_half_precision_parameters(cls, dtype: torch.dtype):
+    def gradient(dtype: torch.dtype) -> torch.Tensor:
+        start = torch.full((40,), 0.5, dtype=dtype, requires_grad=True)
+        moved = start.clone()
+        optimizer = cls([moved], lr=0.25, differentiable=True)
+        for _ in range(2):
+            moved.grad = start * 0.5
+            optimizer.step()
+        return torch.autograd.grad(moved.float().sum(), start)[0].float()
+
+    torch.testing.assert_close(gradient(dtype), gradient(torch.float32), rtol=2**-6, atol=0)  # a few roundings to bfloat16
+
+
+@every_class
+def test_the_gradient_with_respect_to_lr_passes_through_two_steps(cls):
+    def after_two_steps(lr: torch.Tensor) -> torch.Tensor:
+        moved = torch.tensor([0.3, -0.7, 1.1], dtype=torch.float64, requires_grad=True).clone()
+        optimizer = cls([moved], lr=lr, differentiable=True)
+        for _ in range(2):
+            moved.grad = torch.tensor([0.5, 1.5, -2.5], dtype=torch.float64)
+            optimizer.step()
+        return moved
+
+    assert torch.autograd.gradcheck(after_two_steps, [torch.tensor(0.1, dtype=torch.float64, requires_grad=True)])
+
+
+@every_class
+def test_foreach_takes_parameters_that_are_on_another_device_than_their_counts(cls):
+    """As on CUDA, where the counts of updates lie on the CPU; the meta device stands in for it."""
+    params = [torch.nn.Parameter(torch.empty(8, 8, device="meta")) for _ in range(3)]
+    for param in params:
+        param.grad = torch.empty_like(param)
+    optimizer = cls(params, foreach=True, weight_decay=0.1, maximize=True)
+    for _ in range(2):
+        optimizer.step()
+    assert [optimizer.state[p]["step"].item() for p in params] == [2.0] * 3
+    assert optimizer.state[params[0]]["step"].is_cpu

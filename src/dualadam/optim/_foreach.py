@@ -27,8 +27,8 @@ def update_foreach(
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
 
-    Allocates one temporary of the parameters' size (two with ``on_device``), negated gradients with ``maximize``, and for what is stored in
-    fewer bits than it is computed in copies of a bounded number of elements at a time.
+    Allocates one temporary of the parameters' size, and for what is stored in fewer bits than it is computed in copies of a bounded number
+    of elements at a time.
     """
     if not params:
         return
@@ -39,14 +39,15 @@ def update_foreach(
             torch._foreach_add_(t, 1)
 
     for batch in batches(zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True)):
-        rows = [(step, *piece) for _, piece, step, _ in batch]
-        for (first, (param, _, *moments), step, place), values in zip(batch, advance_all(rows, **settings), strict=True):
-            write_back((param, *moments), values, place, step, stochastic_rounding, first)
-            del values  # nothing is kept beside the copies of the next batch
+        updated = advance_all([piece for _, piece, _, _ in batch], [step for _, _, step, _ in batch], **settings)
+        for first, (param, _, *moments), step, place in batch:
+            # popped, and without a name: it would lie beside the copies of the next batch
+            write_back((param, *moments), updated.pop(0), place, step, stochastic_rounding, first)
 
 
 def advance_all(
-    rows: list[tuple[Tensor, ...]],
+    tensors: list[tuple[Tensor, ...]],
+    steps: list[Tensor],
     *,
     lr: float | Tensor,
     betas: tuple[float | Tensor, float | Tensor],
@@ -56,10 +57,13 @@ def advance_all(
     maximize: bool,
     on_device: bool,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Do what ``_loop.advance`` does for every row of (step, param, grad, exp_avg, exp_avg_sq), many in one launch."""
+    """Do what ``_loop.advance`` does for many at once: the new (p, m, v) of every (param, grad, exp_avg, exp_avg_sq)."""
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    working = [(step, *real_float32(*tensors, maximize=maximize)) for step, *tensors in rows]
-    for t, p, g, m, v in by_device_and_dtype([list(column) for column in zip(*working, strict=True)]):
+    columns = [list(column) for column in zip(*(real_float32(*row) for row in tensors), strict=True)]
+    updated = list(zip(columns[0], columns[2], columns[3], strict=True))
+    for p, g, m, v, t in by_device_and_dtype([*columns, steps]):
+        if maximize:
+            g = list(torch._foreach_neg(g))
         if weight_decay != 0:
             torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
 
@@ -71,27 +75,36 @@ def advance_all(
             torch._foreach_mul_(v, beta2)
             torch._foreach_addcmul_(v, g, g, 1 - beta2)
 
-        r = list(torch._foreach_sqrt(v))
+        del g  # negated, it need not lie beside r
+
         if on_device:
             counts = as_double_vector(t)
             c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
-            torch._foreach_div_(r, root)
-            torch._foreach_add_(r, eps)
-            weights = torch._foreach_mul(r, c_inv)
             if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+                r = root_of(v, root, eps)
                 torch._foreach_reciprocal_(r)
                 torch._foreach_mul_(r, c_adam)
-                torch._foreach_add_(weights, r)
-            torch._foreach_addcmul_(p, m, weights)
+                torch._foreach_addcmul_(p, m, r)
+                del r  # formed twice: both would be more than torch.optim.AdamW allocates
+            r = root_of(v, root, eps)
+            torch._foreach_mul_(r, c_inv)
+            torch._foreach_addcmul_(p, m, r)
         else:
             numbers = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
-            torch._foreach_div_(r, [root for *_, root in numbers])
-            torch._foreach_add_(r, eps)
+            r = root_of(v, [root for *_, root in numbers], eps)
             # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
             for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
                 if chosen := [i for i, row in enumerate(numbers) if row[column] != 0]:
                     add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [numbers[i][column] for i in chosen])
-    return [(p, m, v) for _, p, _, m, v in working]
+    return updated
+
+
+def root_of(v: list[Tensor], root: list[Any], eps: float) -> list[Tensor]:
+    """Return r = sqrt(v) / root + eps of every tensor."""
+    r = list(torch._foreach_sqrt(v))
+    torch._foreach_div_(r, root)
+    torch._foreach_add_(r, eps)
+    return r
 
 
 def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:

@@ -9,7 +9,7 @@ from operator import attrgetter
 import torch
 from torch import Tensor
 
-from dualadam.optim._rounding import is_dense
+from dualadam.optim._rounding import is_dense, strides
 
 PLAIN = {Tensor, torch.nn.Parameter}
 DTYPE, SHAPE, DEVICE = attrgetter("dtype"), attrgetter("shape"), attrgetter("device")
@@ -39,10 +39,9 @@ def refuses(row: Sequence[Tensor], device_type: str, state_dtypes: StateDtypes, 
     if any(t.shape != param.shape for t in tensors):
         return "state or gradient of another shape"
     if not all(t.is_contiguous() for t in tensors):
-        strides = [[stride for stride, size in zip(t.stride(), t.shape, strict=True) if size != 1] for t in tensors]
         if not is_dense(param):
             return "not dense in memory"
-        if any(s != strides[0] for s in strides):
+        if any(strides(t) != strides(param) for t in tensors):
             return "state or gradient laid out in memory unlike the parameter"
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"

@@ -12,17 +12,14 @@ from dualadam.optim._rounding import write_back
 from dualadam.optim._slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
 
-def real_float32(param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, *, maximize: bool) -> list[Tensor]:
-    """Return (p, g, m, v) as the arithmetic wants them: real, at least float32, g pointing uphill of what is minimised.
+def real_float32(param: Tensor, *others: Tensor) -> list[Tensor]:
+    """Return (p, g, m, v) as the arithmetic wants them: real and at least float32.
 
     What is stored in another dtype becomes a copy, which the caller writes back; the rest shares its memory.
     """
-    if maximize:
-        grad = -grad
-    tensors = (param, grad, exp_avg, exp_avg_sq)
     if torch.is_complex(param):
-        return [torch.view_as_real(t) for t in tensors]
-    return [t.to(arithmetic_dtype(param)) for t in tensors]
+        return [torch.view_as_real(t) for t in (param, *others)]
+    return [t.to(arithmetic_dtype(param)) for t in (param, *others)]
 
 
 def as_double(scalar: float | Tensor) -> Any:
@@ -52,16 +49,13 @@ def update_loop(
     for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
         for first, piece in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
-            # in one line, so that nothing of a piece is kept beside the copies of the next
-            write_back((piece[0], *piece[2:]), advance(step, *piece, **settings), place, step, stochastic_rounding, first)
+            # no name for what is returned: it would lie beside the copies of the next piece
+            write_back((piece[0], *piece[2:]), advance(piece, step, **settings), place, step, stochastic_rounding, first)
 
 
 def advance(
+    tensors: tuple[Tensor, ...],
     step: Tensor,
-    param: Tensor,
-    grad: Tensor,
-    exp_avg: Tensor,
-    exp_avg_sq: Tensor,
     *,
     lr: float | Tensor,
     betas: tuple[float | Tensor, float | Tensor],
@@ -71,12 +65,16 @@ def advance(
     maximize: bool,
     on_device: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the new (p, m, v) of a tensor or a piece of one: itself, updated in place, or float32 copies, which the caller writes back.
+    """Return the new (p, m, v) of (param, grad, exp_avg, exp_avg_sq) or a piece of them.
+
+    They are the tensors themselves, updated in place, or float32 copies, which the caller writes back.
 
     ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    p, g, m, v = real_float32(param, grad, exp_avg, exp_avg_sq, maximize=maximize)
+    p, g, m, v = real_float32(*tensors)
+    if maximize:
+        g = -g
 
     if weight_decay != 0:
         p.mul_(1 - (lr.to(p) if isinstance(lr, Tensor) else lr) * weight_decay)
@@ -90,10 +88,12 @@ def advance(
     if on_device:
         coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
         c_adam, c_inv, root = (c.to(p) for c in coefficients)
-        r = v.sqrt() / root + eps
-        weight = c_inv * r if switch_rate == 0 else c_adam / r + c_inv * r  # InvAdam never divides by r, which may be 0
-        # a copy of m: a differentiated step needs it after the next one has changed it in place
-        p.addcmul_(m.clone() if m.requires_grad else m, weight)
+        r = (v.sqrt() / root).add_(eps)
+        if torch.is_grad_enabled():  # a differentiated step needs m and v as they are here, which the next one changes in place
+            m = m.clone()
+        if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+            p.addcmul_(m, c_adam / r)
+        p.addcmul_(m, c_inv * r)
     else:
         c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
         r = v.sqrt().div_(root).add_(eps)

@@ -31,6 +31,11 @@ def noise_keys(place: int, step: Tensor) -> tuple[Tensor, Tensor]:
     return mix(seed), mix(seed + 1)
 
 
+def strides(tensor: Tensor) -> list[int]:
+    """Return the strides of the dimensions that have any."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1]
+
+
 def is_dense(tensor: Tensor) -> bool:
     """Whether the elements fill a stretch of memory, each place once."""
     expected = 1

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from dualadam.optim._rounding import is_dense
+from dualadam.optim._rounding import is_dense, strides
 
 HALF = (torch.float16, torch.bfloat16)
 # Copies and what is computed from them take up to 32 bytes an element, torch.optim.AdamW's temporaries for half precision 2 an element of
-# all parameters (foreach) or 4 of the largest (loop): with these shares ours are never larger.
+# all parameters (foreach) or 4 of the largest (loop): with these shares ours are never larger. There is no slack: one more temporary
+# in a step means smaller shares.
 SHARE_OF_ALL, SHARE_OF_LARGEST = 16, 8
 # Elements copied at a time at most, by the type of device: on the CPU what stays in the cache, elsewhere what makes a launch worth it.
 MOST = {"cpu": 2**17}
@@ -39,15 +40,16 @@ def piece_size(numel: int, device: torch.device) -> int:
 def pieces(*tensors: Tensor, size: int) -> list[Piece]:
     """Cut (param, grad, exp_avg, exp_avg_sq) into flat views of a size, where copies are needed and the memory is laid out alike.
 
-    torch.compile gets everything whole: it keeps no copies.
+    torch.compile gets everything whole, since it keeps no copies, and so does a differentiated step, which cannot change views in place.
     """
     param = tensors[0]
     if (
         torch.compiler.is_compiling()
+        or torch.is_grad_enabled()
         or param.numel() <= size
         or not needs_copies(tensors)
         or not is_dense(param)
-        or any(type(t) not in (Tensor, Parameter) or t.stride() != param.stride() for t in tensors)
+        or any(type(t) not in (Tensor, Parameter) or strides(t) != strides(param) for t in tensors)
     ):
         return [(0, tensors)]
     flat = [t.as_strided((t.numel(),), (1,)) for t in tensors]
