@@ -34,7 +34,7 @@ options = parser.parse_args()
 set_seed(0)
 
 if options.data:
-    rows = [json.loads(line) for line in options.data.read_text().splitlines()]
+    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").split("\n") if line.strip()]
 else:
     rows = [{"prompt": f"Capital of {country}?", "response": city} for country, city in CAPITALS.items()]
 if options.model:

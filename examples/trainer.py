@@ -34,7 +34,7 @@ options = parser.parse_args()
 set_seed(0)
 
 if options.data:
-    rows = [json.loads(line) for line in options.data.read_text().splitlines()]
+    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").split("\n") if line.strip()]
 else:
     rows = [{"text": f"The {thing} was {word}.", "label": label} for label, words in WORDS.items() for word in words for thing in THINGS]
 labels = sorted({row["label"] for row in rows})

@@ -7,7 +7,8 @@ import pytest
 from dualadam.bench.spec_file import load_spec
 from dualadam.bench.study import make_plan
 
-SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*_*.toml"))
+SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*.toml"))
+LANGUAGE = [path for path in SPECS if path.stem.startswith("smollm2-")]
 PUBLISHED = [path for path in SPECS if path.stem.endswith("_as-published")]
 FAIR = [path for path in SPECS if path.stem.endswith("_fair")]
 
@@ -50,6 +51,25 @@ def test_a_fair_study_tunes_every_arm_and_gives_dualadam_and_its_control_the_sam
         assert ranges["DualAdam"] == ranges[control]
         low, _ = ranges["DualAdam"]["switch_rate"]
         assert spec.total_steps * low >= 1.99  # the slowest hand-over takes half of the run; two digits in the file
+
+
+@pytest.mark.parametrize("path", LANGUAGE, ids=lambda path: path.stem)
+def test_a_study_of_a_language_model_is_planned_fits_its_hand_over_and_becomes_a_smoke_test_of_two_arms(path):
+    spec = load_spec(path)
+    assert (spec.model, spec.language.parameters) == ("smollm2-135m-instruct", "lora" if path.stem.endswith("lora") else "full")
+    assert spec.warnings() == []
+    assert make_plan(spec).num_runs > 50
+    ranges = {arm.name: arm.tune for arm in spec.primary_block.arm}
+    assert ranges["DualAdam"] == ranges["Adam + warm-up"]
+    low, _ = ranges["DualAdam"]["switch_rate"]
+    assert spec.total_steps * low >= 1.98  # the slowest hand-over takes half of the run; one digit in the file
+    smoke = spec.smoke_test()
+    assert {arm.name for block in smoke.block for arm in block.arm} == {"DualAdam", "Adam + warm-up"}
+    assert (smoke.model, smoke.task, smoke.language.parameters) == (spec.model, spec.task, spec.language.parameters)
+
+
+def test_there_are_studies_of_full_and_low_rank_fine_tuning_on_problems_and_of_sentiment():
+    assert [path.stem for path in LANGUAGE] == ["smollm2-gsm8k_full", "smollm2-gsm8k_lora", "smollm2-sentiment"]
 
 
 def test_the_shortened_study_hands_over_at_16_percent_and_says_that_it_is_shortened():

