@@ -120,7 +120,14 @@ def test_the_learning_rate_is_the_one_given_with_the_class_and_the_decay_that_of
 
 
 @pytest.mark.parametrize("name", ["AdamW", "DualAdam"])
-def test_supervised_fine_tuning_learns_the_responses_and_its_loss_is_on_them_alone(tmp_path: Path, name: str):
+def test_under_bfloat16_autocast_a_resumed_run_equals_the_straight_one_too(tmp_path: Path, name: str):
+    straight = train(tmp_path / "straight", OPTIMIZERS[name], bf16=True)
+    resumed = train(tmp_path / "resumed", OPTIMIZERS[name], resume=tmp_path / "straight" / f"checkpoint-{HAND_OVER - 2}", bf16=True)
+    assert same_bits(bits(straight), bits(resumed))
+
+
+def supervised(folder: Path, optimizer: tuple[Any, dict[str, Any]], steps: int, **more: Any) -> Any:
+    """Return a Trainer of three dialogues, in a chat template, with the loss on the responses."""
     from transformers import ByT5Tokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
@@ -132,18 +139,39 @@ def test_supervised_fine_tuning_learns_the_responses_and_its_loss_is_on_them_alo
         whole = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
         rows.append({"input_ids": whole, "labels": [-100] * len(start) + whole[len(start) :]})
     model = tiny_llama(vocab_size=len(tokenizer), attention_dropout=0.0, hidden_size=32)
-    arguments = TrainingArguments(
-        str(tmp_path), max_steps=80, per_device_train_batch_size=3, use_cpu=True, disable_tqdm=True, report_to=[], save_strategy="no"
-    )
+    settings = {"max_steps": steps, "per_device_train_batch_size": 3, "max_grad_norm": CLIP, "save_strategy": "no", **more}
+    arguments = TrainingArguments(str(folder), use_cpu=True, disable_tqdm=True, report_to=[], **settings)
     collator = DataCollatorForSeq2Seq(tokenizer)
-    batch = collator([dict(row) for row in rows])
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
+    return Trainer(model, arguments, train_dataset=rows, eval_dataset=rows, data_collator=collator, optimizer_cls_and_kwargs=optimizer)
+
+
+@pytest.mark.parametrize("name", ["AdamW", "DualAdam"])
+def test_supervised_fine_tuning_learns_the_responses_and_its_loss_is_on_them_alone(tmp_path: Path, name: str):
+    trainer = supervised(tmp_path, OPTIMIZERS[name], steps=80)
+    batch = trainer.data_collator([dict(row) for row in trainer.eval_dataset])
+    logits = trainer.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, :-1]
     of_response = batch["labels"][:, 1:] != -100
+    tokenizer = trainer.data_collator.tokenizer
     assert [tokenizer.decode(row[row != -100]) for row in batch["labels"]] == ["two</s>", "four</s>", "green</s>"]
     by_hand = torch.nn.functional.cross_entropy(logits[of_response], batch["input_ids"][:, 1:][of_response])
-    trainer = Trainer(
-        model, arguments, train_dataset=rows, eval_dataset=rows, data_collator=collator, optimizer_cls_and_kwargs=OPTIMIZERS[name]
-    )
     assert trainer.evaluate()["eval_loss"] == pytest.approx(by_hand.item(), rel=1e-5)  # float32 sums in another order
     trainer.train()
     assert trainer.evaluate()["eval_loss"] < 0.1 * by_hand
+
+
+def test_supervised_fine_tuning_with_a_switch_rate_of_1_makes_the_model_that_it_makes_with_adamw(tmp_path: Path):
+    adamw, dualadam = (supervised(tmp_path, twin, steps=STEPS) for twin in ADAMW_TWINS)
+    for trainer in (adamw, dualadam):
+        trainer.train()
+    assert same_bits(trained(adamw.model), trained(dualadam.model))
+
+
+@pytest.mark.parametrize("name", ["AdamW", "DualAdam"])
+def test_supervised_fine_tuning_resumes_bit_for_bit(tmp_path: Path, name: str):
+    saved = {"save_strategy": "steps", "save_steps": 1}
+    straight = supervised(tmp_path / "straight", OPTIMIZERS[name], steps=STEPS, **saved)
+    straight.train()
+    for step in (HAND_OVER - 2, HAND_OVER + 2):
+        resumed = supervised(tmp_path / "resumed", OPTIMIZERS[name], steps=STEPS, **saved)
+        resumed.train(resume_from_checkpoint=str(tmp_path / "straight" / f"checkpoint-{step}"))
+        assert same_bits(bits(straight), bits(resumed))
