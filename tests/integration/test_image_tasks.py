@@ -183,3 +183,19 @@ def test_one_seed_gives_the_same_images_on_the_gpu_as_on_the_cpu(tmp_path):
 def test_a_task_without_its_data_says_in_one_sentence_what_is_expected(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=rf"^data must be a folder with .* for {name}, got {tmp_path}\. [^\n]*$"):
         get_task(name, data=str(tmp_path))
+
+
+def test_only_so_many_images_are_judged_of_every_class_and_training_has_all():
+    task = get_task("digits")
+    model = task.make_model("small-cnn")
+    whole = {split: task.evaluate(model, split).correct for split in ("validation", "test")}
+    get_task.cache_clear()
+    task = get_task("digits", evaluate_at_most=60)
+    for split, correct in whole.items():
+        judged = task.judged[split]
+        counts = task.labels[split][judged].bincount()
+        assert counts.sum() == 60
+        assert (counts - 60 * task.labels[split].bincount() / len(task.labels[split])).abs().max() < 1
+        assert task.evaluate(model, split).correct.tolist() == correct[judged.numpy()].tolist()
+    assert task.num_train == len(task.labels["train"])
+    get_task.cache_clear()

@@ -187,6 +187,10 @@ def test_only_so_many_examples_are_judged_and_training_has_all():
     for task in (generation_task(), classification_task()):
         model, before = task.make_model("tiny"), task.num_train
         whole = task.evaluate(model, "test")
+        texts = [task.sequences["test"][k].tolist() for k in range(len(task.sequences["test"]))]
         task.limit_evaluation(4)
-        assert task.evaluate(model, "test").correct.tolist() == whole.correct[:4].tolist()
+        kept = [texts.index(task.sequences["test"][k].tolist()) for k in range(len(task.sequences["test"]))]
+        assert len(kept) == 4
+        assert kept == sorted(kept) != [0, 1, 2, 3]  # files are sorted: the first would be of one kind
+        assert task.evaluate(model, "test").correct.tolist() == whole.correct[kept].tolist()
         assert task.num_train == len(task.sequences["train"]) == before

@@ -1,8 +1,10 @@
-"""Random crops and flips of whole batches, and stratified choices of images; every draw comes from the generator passed in."""
+"""Random crops and flips of whole batches, and stratified choices of examples; draws come from the generator passed in."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+SPLIT_SEED = 20260307  # of every split: fixed, so that all studies of a data set judge on the same examples
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4, flip: bool = True) -> Tensor:
@@ -39,6 +41,19 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4, 
     windows = functional.pad(images, (padding,) * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view: (N, C, top, left, H, W)
     cropped = windows[torch.arange(num, device=images.device), :, top, left]
     return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped) if flip else cropped
+
+
+def evaluation_sample(labels: Tensor, count: int) -> Tensor:
+    """Return the ascending indices of the examples that stand for a whole split: by class, and always the same ones.
+
+    Drawn, and not the first: files are sorted by class, by film, by author.
+
+    Example:
+        >>> sorted_by_class = torch.arange(10).repeat_interleave(50)
+        >>> sorted_by_class[evaluation_sample(sorted_by_class, 20)].bincount().tolist(), len(evaluation_sample(sorted_by_class, 10**6))
+        ([2, 2, 2, 2, 2, 2, 2, 2, 2, 2], 500)
+    """
+    return stratified_indices(labels, min(count, len(labels)), torch.Generator().manual_seed(SPLIT_SEED))
 
 
 def stratified_indices(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:

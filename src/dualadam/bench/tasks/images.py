@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dualadam.bench.augment import crop_and_flip, stratified_indices, stratified_split
+from dualadam.bench.augment import SPLIT_SEED, crop_and_flip, evaluation_sample, stratified_indices, stratified_split
 from dualadam.bench.models import MODELS, SMALL_IMAGE
 from dualadam.bench.tasks import Scores, Split
 from dualadam.bench.tasks.image_arrays import ImageArrays
 from dualadam.bench.tasks.image_files import read_images
 from dualadam.bench.tasks.image_folders import decoded_batches, shorter_side
 
-SPLIT_SEED = 20260307  # of every split: fixed, so that all studies of a data set judge on the same images
 EVALUATION_BATCH = 512
 NUM_DECODERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 Batch = tuple[Tensor, Tensor]
@@ -47,6 +46,7 @@ class ImageTask:
         self.labels = {split: y.to(device) for split, y in labels.items()}
         self.num_classes, self.device, self.precision, self.mirror = num_classes, device, precision, mirror
         self.num_train = len(labels["train"])
+        self.judged: dict[Split, Tensor] = {split: torch.arange(len(y)) for split, y in labels.items() if split != "train"}
         _, self.channels, _, self.image_size = images["train"].shape
         self.mean, self.std = self.pixel_statistics()
 
@@ -95,20 +95,19 @@ class ImageTask:
         return len(batch[1])
 
     def limit_evaluation(self, count: int) -> None:
-        """Judge from now on only the first images of the validation and test splits."""
-        splits: tuple[Split, ...] = ("validation", "test")
-        self.labels |= {split: self.labels[split][:count] for split in splits}
+        """Judge from now on only so many images of the validation and test splits."""
+        self.judged = {split: evaluation_sample(self.labels[split].cpu(), count) for split in self.judged}
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, split: Split) -> Scores:
         """Return accuracy in percent, mean cross-entropy in nats, and which images were right."""
         was_training = model.training
         model.eval()
-        batches = torch.arange(len(self.labels[split])).split(EVALUATION_BATCH)
-        logits = torch.cat([self.logits(model, images) for images, _ in self.read(split, batches)])
+        found = [(self.logits(model, images), labels) for images, labels in self.read(split, self.judged[split].split(EVALUATION_BATCH))]
+        logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
         model.train(was_training)
-        correct = (logits.argmax(1) == self.labels[split]).cpu().numpy()
-        return Scores({"accuracy": 100.0 * float(correct.mean())}, float(cross_entropy(logits, self.labels[split])), correct)
+        correct = (logits.argmax(1) == labels).cpu().numpy()
+        return Scores({"accuracy": 100.0 * float(correct.mean())}, float(cross_entropy(logits, labels)), correct)
 
 
 class ImageFilesTask(ImageTask):

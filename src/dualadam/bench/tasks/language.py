@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dualadam.bench.augment import stratified_indices
+from dualadam.bench.augment import SPLIT_SEED, stratified_indices
 from dualadam.bench.tasks import TASKS, FineTuning, Split
-from dualadam.bench.tasks.language_data import SPLIT_SEED, Row, read_corpus
+from dualadam.bench.tasks.language_data import Row, read_corpus
 from dualadam.bench.tasks.language_tasks import ClassificationTask, GenerationTask, LanguageTask, same_number, same_text
 from dualadam.bench.tasks.tokens import Sequences, kept, tokenise_dialogues, tokenise_texts
 

@@ -20,12 +20,11 @@ from typing import NamedTuple
 
 import torch
 
-from dualadam.bench.augment import stratified_split
+from dualadam.bench.augment import SPLIT_SEED, stratified_split
 from dualadam.bench.tasks import TASKS, Split
 from dualadam.bench.tasks.image_arrays import damaged
 from dualadam.bench.tasks.image_files import ENVIRONMENT
 
-SPLIT_SEED = 20260307  # as for images: fixed, so that all studies of a data set judge on the same texts
 VALIDATION, TEST = 0.15, 0.25  # shares, where a set comes in one piece
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from dualadam.bench.augment import evaluation_sample
 from dualadam.bench.tasks import PERPLEXITY, Scores, Split
 from dualadam.bench.tasks.tokens import (
     GROUP,
@@ -72,15 +73,27 @@ class LanguageTask(ABC):
             yield order[start : start + EVALUATION_BATCH]
 
     def limit_evaluation(self, count: int) -> None:
-        """Judge from now on only the first examples of the validation and test splits."""
+        """Judge from now on only so many examples of the validation and test splits."""
         splits: tuple[Split, ...] = ("validation", "test")
         for split in splits:
-            self.sequences = self.sequences | {split: self.sequences[split].chosen(np.arange(min(count, len(self.sequences[split]))))}
+            self.keep(split, evaluation_sample(self.classes(split), count).tolist())
+
+    def classes(self, split: Split) -> Tensor:
+        """Return the class of every example: one, where there are none."""
+        return torch.zeros(len(self.sequences[split]), dtype=torch.int64)
+
+    def keep(self, split: Split, indices: Sequence[int]) -> None:
+        """Leave out all other examples of a split."""
+        self.sequences = self.sequences | {split: self.sequences[split].chosen(np.array(indices, np.int64))}
 
     def logits(self, model: nn.Module, tokens: Tensor, **options: Any) -> Tensor:
         """Return the model's output, under autocast where the precision asks for it."""
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with self.autocast():
             return model(input_ids=tokens, **options).logits
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which the model computes, which is none unless the precision is bfloat16."""
+        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.precision == "bfloat16")
 
 
 class ClassificationTask(LanguageTask):
@@ -90,10 +103,14 @@ class ClassificationTask(LanguageTask):
         super().__init__(sequences, make, **options)
         self.labels = labels
 
-    def limit_evaluation(self, count: int) -> None:
-        """Judge from now on only the first examples of the validation and test splits."""
-        super().limit_evaluation(count)
-        self.labels = {split: y if split == "train" else y[:count] for split, y in self.labels.items()}
+    def classes(self, split: Split) -> Tensor:
+        """Return the class of every text."""
+        return self.labels[split]
+
+    def keep(self, split: Split, indices: Sequence[int]) -> None:
+        """Leave out all other examples of a split."""
+        super().keep(split, indices)
+        self.labels = self.labels | {split: self.labels[split][list(indices)]}
 
     def batch(self, split: Split, indices: Sequence[int]) -> TokenBatch:
         """Return these texts, a row each."""
@@ -166,6 +183,11 @@ class GenerationTask(LanguageTask):
         self.responses, self.same, self.decode, self.row_length = responses, same, decode, row_length
         self.group = 1 if row_length else GROUP  # rows that are filled up with others need no like lengths
 
+    def keep(self, split: Split, indices: Sequence[int]) -> None:
+        """Leave out all other examples of a split."""
+        super().keep(split, indices)
+        self.responses = self.responses | {split: [self.responses[split][k] for k in indices]}
+
     def make_model(self, name: str) -> nn.Module:
         """Return the pretrained model; one that would mix the documents of a row is refused.
 
@@ -223,7 +245,8 @@ class GenerationTask(LanguageTask):
         for indices in self.evaluation_batches(split):
             losses = self.answer_losses(model, self.batch(split, indices))
             total, count = total + losses.double().sum().item(), count + len(losses)
-            answers = self.decode(model, *self.prompts(split, indices))
+            with self.autocast():
+                answers = self.decode(model, *self.prompts(split, indices))
             correct[indices] = [self.same(answer, self.responses[split][k]) for k, answer in zip(indices, answers, strict=True)]
         model.train(was_training)
         loss = total / max(1, count)
