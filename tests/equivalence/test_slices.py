@@ -6,8 +6,9 @@ import pytest
 import torch
 from cases import LAYOUTS, Case, assert_same_bits, randn, state_bits
 
-from dualadam.optim import _slices
+from dualadam.optim import _loop, _slices
 
+pieces = _slices.pieces
 ROUNDED = {"state_dtype": torch.bfloat16, "stochastic_rounding": True, "weight_decay": 0.1, "switch_rate": 0.1}
 LAYOUTS_IN_FEW_BITS = {
     "plain": LAYOUTS["plain"],
@@ -26,6 +27,17 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
 ):
     case = Case(layout, settings, layout)
     made = []
+    monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
+    monkeypatch.setattr(_loop, "SHARE_OF_LARGEST", 1)
+    cuts: list[int] = []
+
+    def counted(*tensors: torch.Tensor, size: int):
+        found = pieces(*tensors, size=size)
+        cuts.append(len(found))
+        return found
+
+    for module in (_slices, _loop):
+        monkeypatch.setattr(module, "pieces", counted)
     for size in (5, 2**18):
         monkeypatch.setattr(_slices, "MOST", {"cpu": size})
         monkeypatch.setitem(LAYOUTS, layout, LAYOUTS_IN_FEW_BITS[layout])
@@ -35,6 +47,9 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
             case.set_grads(params, step)
             optimizer.step()
         made.append(state_bits(params, optimizer))
+        copied = layout in ("bfloat16", "float16", "channels_last") or ("state_dtype" in settings and layout == "plain")
+        assert (max(cuts, default=1) > 1) is (copied and size == 5)
+        cuts.clear()
     assert_same_bits(*made)
 
 
@@ -49,7 +64,11 @@ def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
         assert [first for first, _ in _slices.pieces(*whole, size=5)] == [0]
     step = torch.tensor(1.0)
     rows = [(half[:1], half[:1], full[:1], full[:1], step, place) for place in range(3)]
-    assert [len(batch) for batch in _slices.batches([*rows, (full,) * 4 + (step, 3)])] == [1, 1, 2]
+    other = half[:1].half()
+    rows += [(full, full, full, full, step, 3), (other, other, full[:1], full[:1], step, 4), (full, full, full, full, step, 5)]
+    rows += [(half[0, :1], half[0, :1], full[0, :1], full[0, :1], step, 6)]
+    # four elements of bfloat16 thrice and one more, what needs no copies, float16
+    assert [[place for *_, place in batch] for batch in _slices.batches(rows)] == [[0], [1], [2, 6], [3, 5], [4]]
     alike = half.view(3, 4, 1, 1).as_strided((3, 4, 1, 1), (4, 1, 4, 4))  # but for dimensions of one element
     assert [first for first, _ in _slices.pieces(half.view(3, 4, 1, 1), alike, *[full.view(3, 4, 1, 1)] * 2, size=5)] == [0, 5, 10]
     with torch.enable_grad():  # a differentiated step

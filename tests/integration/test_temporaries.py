@@ -102,6 +102,11 @@ MODELS = {
     "bfloat16": lambda: plain(torch.bfloat16),
     "float16": lambda: plain(torch.float16),
     "bfloat16 with float32 norms": lambda: [*plain(torch.bfloat16), torch.ones(SIZE // 10, requires_grad=True)],
+    "bfloat16 and float16": lambda: [*plain(torch.bfloat16), *plain(torch.float16)],
+    "one here, many elsewhere": lambda: [
+        torch.ones(SIZE // 10 if k == 0 else SIZE, dtype=torch.bfloat16, device="meta" if k else "cpu", requires_grad=True)
+        for k in range(6)
+    ],
     "one large, many small": lambda: [torch.ones(n, dtype=torch.bfloat16, requires_grad=True) for n in (3 * SIZE, *[SIZE // 50] * 50)],
     "strides of one element": unlike_in_name_only,
 }

@@ -102,7 +102,10 @@ def test_a_file_cut_off_within_its_compression_is_refused(tmp_path):
 
 def test_too_few_examples_for_three_splits_are_refused(tmp_path):
     write(tmp_path / "train.jsonl", *labelled(2))
-    with pytest.raises(ValueError, match=r"^data must hold an example for each split after duplicates are removed, got 2 lines in all\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^data must hold an example for each split .* got 2 lines in all\.$",
+    ):
         read_corpus("jsonl-classification", tmp_path)
 
 

@@ -112,15 +112,16 @@ def data_sentence(facts: dict[str, Any] | None, evaluate_at_most: int | None = N
         >>> print(data_sentence(counted, evaluate_at_most=100).rpartition(". ")[2])
         Of validation and test 100 examples at most were judged, the same for every arm.
     """
+    part = f"Of validation and test {evaluate_at_most:,} examples at most were judged, the same for every arm." if evaluate_at_most else ""
     if not facts:
-        return ""
+        return part
     counts = {key: ", ".join(f"{split} {n:,}" for split, n in facts[key].items()) for key in ("examples", "truncated")}
     lost = (
         f" Of {facts['without_answer']:,} training examples no answer was left; they were not used." if facts.get("without_answer") else ""
     )
-    part = f" Of validation and test {evaluate_at_most:,} examples at most were judged, the same for every arm." if evaluate_at_most else ""
     removed = f"{facts['duplicates']:,} duplicates were left out before splitting."
-    return f"Examples: {counts['examples']}. {removed} Longer than {facts['max_length']} tokens and cut: {counts['truncated']}.{lost}{part}"
+    cut = f"Longer than {facts['max_length']} tokens and cut: {counts['truncated']}."
+    return f"Examples: {counts['examples']}. {removed} {cut}{lost} {part}".rstrip()
 
 
 def markdown_text(text: str) -> str:

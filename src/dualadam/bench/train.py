@@ -154,9 +154,9 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
         optimizer; ``peak_bytes`` of the device, or of the process on a CPU; ``environment``.
     """
     task = get_task(run.task, data, run.subset, device, run.precision, run.fine_tuning, run.evaluate_at_most)
+    training = Training(run, task)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)  # or a run would inherit the peak of those before
-    training = Training(run, task)
     total, judged = training.total, run.phase == "judge"
     evaluate_at = {round(total * (i + 1) / run.evaluations) for i in range(run.evaluations)} if judged else set()
     # denser at the beginning, where the hand-over is

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from dualadam.optim._equations import step_coefficients
 from dualadam.optim._loop import as_double, real_float32
-from dualadam.optim._rounding import write_back
+from dualadam.optim._rounding import noise_keys, write_back
 from dualadam.optim._slices import batches
 
 
@@ -32,17 +31,20 @@ def update_foreach(
     """
     if not params:
         return
-    for (t,) in by_device_and_dtype([steps]):
+    for t in by_device_and_dtype(steps):
         if t[0].is_cpu and not torch.compiler.is_compiling():
             torch._foreach_add_(t, torch.tensor(1.0), alpha=1.0)  # wrapped once, not once per tensor
         else:
             torch._foreach_add_(t, 1)
 
+    keys: dict[int, Any] = {}  # the last parameter's, for all its pieces
     for batch in batches(zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True)):
-        updated = advance_all([piece for _, piece, _, _ in batch], [step for _, _, step, _ in batch], **settings)
+        updated = advance_all([piece for _, piece, _, _ in batch], [step for _, _, step, _ in batch], **settings)[::-1]
         for first, (param, _, *moments), step, place in batch:
+            if stochastic_rounding and place not in keys:
+                keys = {place: noise_keys(place, step, (param, *moments))}
             # popped, and without a name: it would lie beside the copies of the next batch
-            write_back((param, *moments), updated.pop(0), place, step, stochastic_rounding, first)
+            write_back((param, *moments), updated.pop(), keys.get(place), first)
 
 
 def advance_all(
@@ -57,46 +59,44 @@ def advance_all(
     maximize: bool,
     on_device: bool,
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Do what ``_loop.advance`` does for many at once: the new (p, m, v) of every (param, grad, exp_avg, exp_avg_sq)."""
+    """Return the new (p, m, v) of every (param, grad, exp_avg, exp_avg_sq), all of one device and dtype: ``_loop.advance`` of many."""
     lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
-    columns = [list(column) for column in zip(*(real_float32(*row) for row in tensors), strict=True)]
-    updated = list(zip(columns[0], columns[2], columns[3], strict=True))
-    for p, g, m, v, t in by_device_and_dtype([*columns, steps]):
-        if maximize:
-            g = list(torch._foreach_neg(g))
-        if weight_decay != 0:
-            torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
+    p, g, m, v = (list(column) for column in zip(*[real_float32(*row) for row in tensors], strict=True))
+    if maximize:
+        g = list(torch._foreach_neg(g))
+    if weight_decay != 0:
+        torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
 
-        if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
-            torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
-            torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
-        else:
-            torch._foreach_lerp_(m, g, 1 - beta1)
-            torch._foreach_mul_(v, beta2)
-            torch._foreach_addcmul_(v, g, g, 1 - beta2)
+    if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):
+        torch._foreach_lerp_(m, g, [(1 - beta1).to(m[0])] * len(m))
+        torch._foreach_lerp_(v, torch._foreach_mul(g, g), [(1 - beta2).to(v[0])] * len(v))
+    else:
+        torch._foreach_lerp_(m, g, 1 - beta1)
+        torch._foreach_mul_(v, beta2)
+        torch._foreach_addcmul_(v, g, g, 1 - beta2)
 
-        del g  # negated, it need not lie beside r
+    del g  # negated, it need not lie beside r
 
-        if on_device:
-            counts = as_double_vector(t)
-            c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
-            if switch_rate != 0:  # InvAdam never divides by r, which may be 0
-                r = root_of(v, root, eps)
-                torch._foreach_reciprocal_(r)
-                torch._foreach_mul_(r, c_adam)
-                torch._foreach_addcmul_(p, m, r)
-                del r  # formed twice: both would be more than torch.optim.AdamW allocates
+    if on_device:
+        counts = as_double_vector(steps)
+        c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
+        if switch_rate != 0:  # InvAdam never divides by r, which may be 0
             r = root_of(v, root, eps)
-            torch._foreach_mul_(r, c_inv)
+            torch._foreach_reciprocal_(r)
+            torch._foreach_mul_(r, c_adam)
             torch._foreach_addcmul_(p, m, r)
-        else:
-            numbers = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in t]
-            r = root_of(v, [root for *_, root in numbers], eps)
-            # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
-            for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
-                if chosen := [i for i, row in enumerate(numbers) if row[column] != 0]:
-                    add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [numbers[i][column] for i in chosen])
-    return updated
+            del r  # formed twice: both would be more than torch.optim.AdamW allocates
+        r = root_of(v, root, eps)
+        torch._foreach_mul_(r, c_inv)
+        torch._foreach_addcmul_(p, m, r)
+    else:
+        numbers = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in steps]
+        r = root_of(v, [root for *_, root in numbers], eps)
+        # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
+        for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):
+            if chosen := [i for i, row in enumerate(numbers) if row[column] != 0]:
+                add_part(pick(p, chosen), pick(m, chosen), pick(r, chosen), [numbers[i][column] for i in chosen])
+    return list(zip(p, m, v, strict=True))
 
 
 def root_of(v: list[Tensor], root: list[Any], eps: float) -> list[Tensor]:
@@ -107,14 +107,12 @@ def root_of(v: list[Tensor], root: list[Any], eps: float) -> list[Tensor]:
     return r
 
 
-def by_device_and_dtype(lists: list[list[Tensor]]) -> list[list[list[Tensor]]]:
-    """Split the lists into those that share a device and a dtype; torch's own function does nothing while compiling."""
-    if not torch.compiler.is_compiling():
-        return [cast(list[list[Tensor]], group) for group, _ in Optimizer._group_tensors_by_device_and_dtype(cast(list, lists)).values()]
-    groups: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, ...]]] = {}
-    for row in zip(*lists, strict=True):
-        groups.setdefault((row[0].device, row[0].dtype), []).append(row)
-    return [[list(column) for column in zip(*rows, strict=True)] for rows in groups.values()]
+def by_device_and_dtype(tensors: list[Tensor]) -> list[list[Tensor]]:
+    """Split a list into those that share a device and a dtype."""
+    alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for tensor in tensors:
+        alike.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    return list(alike.values())
 
 
 def as_double_vector(steps: list[Tensor]) -> Tensor:

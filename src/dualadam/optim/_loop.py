@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._equations import step_coefficients
-from dualadam.optim._rounding import write_back
+from dualadam.optim._rounding import noise_keys, write_back
 from dualadam.optim._slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
 
-def real_float32(param: Tensor, *others: Tensor) -> list[Tensor]:
+def real_float32(param: Tensor, grad: Tensor, *moments: Tensor) -> list[Tensor]:
     """Return (p, g, m, v) as the arithmetic wants them: real and at least float32.
 
     What is stored in another dtype becomes a copy, which the caller writes back; the rest shares its memory.
     """
     if torch.is_complex(param):
-        return [torch.view_as_real(t) for t in (param, *others)]
-    return [t.to(arithmetic_dtype(param)) for t in (param, *others)]
+        return [torch.view_as_real(t) for t in (param, grad.resolve_conj(), *moments)]
+    return [t.to(arithmetic_dtype(param)) for t in (param, grad, *moments)]
 
 
 def as_double(scalar: float | Tensor) -> Any:
@@ -45,12 +45,16 @@ def update_loop(
 
     ``places`` number the parameters for the noise of ``stochastic_rounding``.
     """
-    largest = max([param.numel() for param in params], default=0)  # of a list: a generator would break torch.compile's graph
+    largest: dict[torch.device, int] = {}
+    for param in params:
+        largest[param.device] = max(largest.get(param.device, 0), param.numel())
     for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        for first, piece in pieces(*tensors, size=piece_size(largest // SHARE_OF_LARGEST, tensors[0].device)):
+        keys = noise_keys(place, step, tensors) if stochastic_rounding else None
+        device = tensors[0].device
+        for first, piece in pieces(*tensors, size=piece_size(largest[device] // SHARE_OF_LARGEST, device)):
             # no name for what is returned: it would lie beside the copies of the next piece
-            write_back((piece[0], *piece[2:]), advance(piece, step, **settings), place, step, stochastic_rounding, first)
+            write_back((piece[0], *piece[2:]), advance(piece, step, **settings), keys, first)
 
 
 def advance(
@@ -89,7 +93,7 @@ def advance(
         coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
         c_adam, c_inv, root = (c.to(p) for c in coefficients)
         r = (v.sqrt() / root).add_(eps)
-        if torch.is_grad_enabled():  # a differentiated step needs m and v as they are here, which the next one changes in place
+        if torch.is_grad_enabled():  # a differentiated step needs m as it is here, which the next one changes in place
             m = m.clone()
         if switch_rate != 0:  # InvAdam never divides by r, which may be 0
             p.addcmul_(m, c_adam / r)

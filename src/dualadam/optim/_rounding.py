@@ -24,8 +24,13 @@ def mix(h: Tensor) -> Tensor:
     return h ^ (h >> 16 & 0xFFFF)
 
 
-def noise_keys(place: int, step: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the keys of the moments' noise and of the parameter's; place counts the parameters of the optimizer."""
+def noise_keys(place: int, step: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Return the keys of the moments' noise and of the parameter's; None where no tensor is bfloat16.
+
+    ``place`` counts the parameters of the optimizer.
+    """
+    if not any(t.dtype == torch.bfloat16 for t in tensors):
+        return None
     seed = torch.full((), (place ^ 0x9E3779B9) - 2**32, dtype=torch.int32, device=step.device)
     seed = mix(seed) + 2 * step.int()
     return mix(seed), mix(seed + 1)
@@ -68,19 +73,22 @@ def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:
     return torch.where(x.isfinite(), rounded, x).bfloat16()
 
 
-def write_back(
-    targets: Sequence[Tensor], values: Sequence[Tensor], place: int, step: Tensor, stochastic_rounding: bool, first: int = 0
-) -> None:
-    """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place; ``first`` is a piece's place in its tensor."""
-    of_moments, of_param = noise_keys(place, step) if stochastic_rounding else (None, None)
-    rows = list(zip(targets, values, strict=True))
-    for key, stored in ((of_param, rows[:1]), (of_moments, rows[1:])):
-        bits = None
-        for target, value in stored:
-            if target.dtype == value.dtype or target.is_complex():
-                continue
-            if key is not None and target.dtype == torch.bfloat16:
-                # exp_avg takes the lower half of the moments' 32 random bits, exp_avg_sq the upper
-                bits = mix(memory_index(target, first) + key) if bits is None else bits >> 16
-                value = stochastic_bfloat16(value, bits & 0xFFFF)
-            target.copy_(value)
+def write_back(targets: Sequence[Tensor], values: Sequence[Tensor], keys: tuple[Tensor, Tensor] | None, first: int = 0) -> None:
+    """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place.
+
+    Args:
+        targets: what is stored. values: what was computed.
+        keys: of ``noise_keys``, for what is bfloat16; None rounds to nearest.
+        first: a piece's place in its tensor.
+    """
+    bits: dict[bool, Tensor] = {}
+    for position, (target, value) in enumerate(zip(targets, values, strict=True)):
+        if target.dtype == value.dtype or target.is_complex():
+            continue
+        if keys is not None and target.dtype == torch.bfloat16:
+            of_param = position == 0
+            if of_param not in bits:
+                bits = {of_param: mix(memory_index(targets[0], first) + keys[of_param])}
+            # exp_avg takes the lower half of the moments' 32 random bits, exp_avg_sq the upper
+            value = stochastic_bfloat16(value, (bits[of_param] >> 16 if position == 2 else bits[of_param]) & 0xFFFF)
+        target.copy_(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ def arithmetic_dtype(param: Tensor) -> torch.dtype:
     return torch.float32 if param.dtype in HALF else param.dtype
 
 
-def needs_copies(tensors: tuple[Tensor, ...]) -> bool:
+def needs_copies(tensors: tuple[Any, ...]) -> bool:
     """Whether one of (param, grad, exp_avg, exp_avg_sq) is stored in another dtype than the step computes in."""
     return not tensors[0].is_complex() and any(t.dtype != arithmetic_dtype(tensors[0]) for t in tensors)
 
@@ -56,25 +57,25 @@ def pieces(*tensors: Tensor, size: int) -> list[Piece]:
     return [(first, tuple(t[first : first + size] for t in flat)) for first in range(0, param.numel(), size)]
 
 
-def batches(rows: Iterable[tuple[Tensor, ...]]) -> list[list[tuple]]:
-    """Group the pieces of rows (param, grad, exp_avg, exp_avg_sq, step, place) so that one group's copies are as bounded as one piece.
+def batches(rows: Iterable[tuple[Any, ...]]) -> list[list[tuple]]:
+    """Group rows (param, grad, exp_avg, exp_avg_sq, step, place) by device and dtype, and what needs copies into bounded groups of pieces.
 
     Returns:
-        Lists of (first element, pieces of the four tensors, step, place). What needs no copies does not count.
+        Lists of (first element, pieces of the four tensors, step, place).
     """
-    rows = list(rows)
     compiling = torch.compiler.is_compiling()
-    copies = [not compiling and needs_copies(tuple(tensors)) for *tensors, _, _ in rows]
-    total = sum(row[0].numel() for row, copied in zip(rows, copies, strict=True) if copied)
-    groups: list[list[tuple]] = [[]]
-    in_group = 0
-    for (*tensors, step, place), copied in zip(rows, copies, strict=True):
-        size = piece_size(total // SHARE_OF_ALL, tensors[0].device)
-        for first, piece in pieces(*tensors, size=size):
-            if copied:
-                in_group += piece[0].numel()
-                if groups[-1] and in_group > size:
-                    groups.append([])
-                    in_group = piece[0].numel()
-            groups[-1].append((first, piece, step, place))
-    return groups
+    alike: dict[tuple[torch.device, torch.dtype, bool], list[tuple[Any, ...]]] = {}
+    for row in rows:
+        alike.setdefault((row[0].device, row[0].dtype, not compiling and needs_copies(row[:4])), []).append(row)
+    found: list[list[tuple]] = []
+    for (device, _, copied), members in alike.items():
+        size = piece_size(sum([row[0].numel() for row in members]) // SHARE_OF_ALL, device) if copied else 0
+        in_batch = size + 1  # the first piece begins a batch
+        for *tensors, step, place in members:
+            for first, piece in pieces(*tensors, size=size) if copied else [(0, tuple(tensors))]:
+                in_batch += piece[0].numel() if copied else 0
+                if in_batch > size:
+                    found.append([])
+                    in_batch = piece[0].numel() if copied else 0
+                found[-1].append((first, piece, step, place))
+    return found

@@ -182,7 +182,9 @@ def split_corpus(train: Rows, test: Rows | None, validation: Rows | None, *, cla
             rest = 1 - TEST if split == "validation" and test is None else 1
             kept["train"], kept[split] = _carve(kept["train"], share / rest, generator, classification)
     if not all(kept.values()):
-        raise ValueError(f"data must hold an example for each split after duplicates are removed, got {total} lines in all.")
+        raise ValueError(
+            f"data must hold an example for each split after duplicates are removed, and labels of more than one, got {total} lines in all."
+        )
     if classification:
         known = {row.target for row in kept["train"]}
         for row in (*kept["validation"], *kept["test"]):

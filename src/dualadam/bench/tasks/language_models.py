@@ -140,15 +140,17 @@ def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.
     common: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
     if options.packed:
         common["attn_implementation"] = "sdpa"  # takes masks of any shape
+    common["output_loading_info"] = True
     if num_classes is None:
-        model = _load(AutoModelForCausalLM, options.model, **common)
+        model, info = _load(AutoModelForCausalLM, options.model, **common)
         model.generation_config = GenerationConfig()  # answers are compared by plain greedy decoding, without a model's own penalties
     else:
-        model = _load(AutoModelForSequenceClassification, options.model, num_labels=num_classes, **common)
+        model, info = _load(AutoModelForSequenceClassification, options.model, num_labels=num_classes, **common)
     model.config.pad_token_id = pad_token(load_tokenizer(options.model)[0])
     choose_parameters(model, options, num_classes is not None)
     if options.parameters == "lora":
-        model = with_lora(model, options, num_classes is not None)
+        new = {name.rpartition(".")[0] for name in info["missing_keys"]}
+        model = with_lora(model, options, num_classes is not None, sorted(new))
     if options.gradient_checkpointing:
         newer = getattr(model, "activation_checkpointing_enable", None)  # as later releases call it
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
@@ -160,20 +162,21 @@ def pad_token(tokenizer: Any) -> int:
     return next(t for t in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if t is not None)
 
 
-def with_lora(model: nn.Module, options: FineTuning, classification: bool) -> nn.Module:
-    """Return the model with low-rank updates of all its linear maps but the head; a new head is trained whole."""
+def with_lora(model: nn.Module, options: FineTuning, classification: bool, new: list[str]) -> nn.Module:
+    """Return the model with low-rank updates of all its linear maps but the head's; ``new``, modules without weights of their own yet,
+    are trained whole."""
     from peft import LoraConfig, TaskType, get_peft_model
 
-    kind = TaskType.SEQ_CLS if classification else TaskType.CAUSAL_LM
-    # peft trains whole what is called so; a head of two maps, as DistilBERT's, has one that peft would adapt as well
-    heads = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.endswith(("classifier", "score"))]
+    # peft saves, with all that is in it, what is called so by itself
+    outside = [name for name in new if not {"classifier", "score"} & set(name.split("."))]
     config = LoraConfig(
-        task_type=kind,
+        task_type=TaskType.SEQ_CLS if classification else TaskType.CAUSAL_LM,
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        exclude_modules=heads if classification and heads else None,
+        exclude_modules=new or None,
+        modules_to_save=outside or None,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by a name that is about to go
@@ -196,7 +199,7 @@ def choose_parameters(model: Any, options: FineTuning, classification: bool) -> 
         raise ValueError(f"parameters must be 'full' or 'lora' for a model without a list of layers, got {options.parameters!r}.")
     if wanted > depth:
         raise ValueError(f"parameters must name at most the model's {depth} layers, got {options.parameters!r}.")
-    early = tuple(f"{lists[0]}.{k}." for k in range(depth - wanted))
+    early = tuple(f"{name}.{k}." for name in lists for k in range(depth - wanted))
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     for name, param in model.named_parameters():
         param.requires_grad_(not (name.startswith(early) or "embed" in name or id(param) in embeddings))
