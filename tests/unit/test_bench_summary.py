@@ -111,6 +111,13 @@ def test_the_verdict_is_one_sentence(study, scores, decision, sentence):
     assert summary.sentence == sentence
 
 
+def test_equal_scores_say_nothing_of_power(study):
+    equal = [90.0, 91.0, 92.0]
+    assert summarise(*with_scores(study, {"DualAdam": equal, "Adam + warm-up": equal})).power.startswith("Both arms had the same score")
+    spread = summarise(*with_scores(study, {"DualAdam": [90.1, 91.0, 91.9], "Adam + warm-up": equal}))
+    assert spread.power == f"With this spread, the study finds a true difference of {spread.detectable:.2f} with 80 % power."
+
+
 def test_a_demonstration_has_no_verdict(study):
     spec, records = with_scores(study, {"DualAdam": [92.0, 93.1, 93.9], "Adam + warm-up": [90.0, 91.0, 92.0]})
     sentence = summarise(spec.model_copy(update={"demonstration": True}), records).sentence

@@ -65,6 +65,13 @@ class Summary:
         return f"{row.arm} ({row.block})" if len(self.spec.block) > 1 else row.arm
 
     @property
+    def power(self) -> str:
+        """What the primary comparison could have found, as a sentence."""
+        if self.detectable == 0:
+            return "Both arms had the same score in every seed: there is no spread, and no power to speak of."
+        return f"With this spread, the study finds a true difference of {self.detectable:.2f} with 80 % power."
+
+    @property
     def sentence(self) -> str:
         """The verdict as a sentence."""
         spec, row = self.spec, self.primary
