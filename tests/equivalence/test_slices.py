@@ -29,6 +29,7 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
     made = []
     monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
     monkeypatch.setattr(_loop, "SHARE_OF_LARGEST", 1)
+    monkeypatch.setattr(_slices, "LEAST", 1)
     cuts: list[int] = []
 
     def counted(*tensors: torch.Tensor, size: int):
@@ -55,8 +56,8 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
 
 @torch.no_grad()
 def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
-    monkeypatch.setattr(_slices, "MOST", {"cpu": 5})
+    for name, value in (("SHARE_OF_ALL", 1), ("LEAST", 1), ("MOST", {"cpu": 5})):
+        monkeypatch.setattr(_slices, name, value)
     half, full = torch.zeros(3, 4, dtype=torch.bfloat16), torch.zeros(3, 4)
     assert [first for first, _ in _slices.pieces(half, half, full, full, size=5)] == [0, 5, 10]
     assert [first for first, _ in _slices.pieces(full, full, half, half, size=5)] == [0, 5, 10]

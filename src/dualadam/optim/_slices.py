@@ -19,6 +19,7 @@ SHARE_OF_ALL, SHARE_OF_LARGEST = 16, 8
 # Elements copied at a time at most, by the type of device: on the CPU what stays in the cache, elsewhere what makes a launch worth it.
 MOST = {"cpu": 2**17}
 MOST_ELSEWHERE = 2**22
+LEAST = 128  # and at least: 32 bytes each are a page of memory, below which there is nothing to be saved
 
 Piece = tuple[int, tuple[Tensor, ...]]  # place in memory of its first element, then (param, grad, exp_avg, exp_avg_sq)
 
@@ -35,7 +36,7 @@ def needs_copies(tensors: tuple[Any, ...]) -> bool:
 
 def piece_size(numel: int, device: torch.device) -> int:
     """Return how many elements to copy at a time, where a share of the parameters has so many."""
-    return max(1, min(numel, MOST.get(device.type, MOST_ELSEWHERE)))
+    return max(LEAST, min(numel, MOST.get(device.type, MOST_ELSEWHERE)))
 
 
 def pieces(*tensors: Tensor, size: int) -> list[Piece]:
