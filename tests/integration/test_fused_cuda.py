@@ -18,6 +18,7 @@ from dualadam import DualAdam
 from dualadam.optim import fused_status
 from dualadam.optim._fused_torch import update_torch_fused
 from dualadam.optim._loop import update_loop
+from dualadam.optim._settings import StepSettings
 
 TESTS = Path(__file__).parents[1]
 
@@ -58,11 +59,10 @@ def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
 @pytest.mark.parametrize("maximize", [False, True])
 def test_torchs_fused_adamw_and_a_foreach_part_are_the_loop(dtype: torch.dtype, switch_rate: float, maximize: bool) -> None:
     """Called as it is: on the CPU the step itself prefers the loop. The second tensor joins two steps late and mixes for longer."""
-    settings: dict[str, Any] = {"lr": 1e-2, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1, "switch_rate": switch_rate}
-    settings |= {"maximize": maximize, "stochastic_rounding": False}
+    settings = StepSettings(1e-2, 0.9, 0.99, 1e-8, 0.1, switch_rate, maximize, on_device=False, stochastic_rounding=False)
     shapes = ((100, 3), (7,), (0,), ())
     ends = []
-    for update, more in ((update_loop, {"on_device": False}), (update_torch_fused, {})):
+    for update in (update_loop, update_torch_fused):
         columns: list[list[Tensor]] = [[normal(s, i, dtype) for i, s in enumerate(shapes)]]
         columns += [[torch.zeros_like(p) for p in columns[0]] for _ in range(2)]
         steps = [torch.zeros(()) for _ in shapes]
@@ -70,7 +70,7 @@ def test_torchs_fused_adamw_and_a_foreach_part_are_the_loop(dtype: torch.dtype, 
             grads = [normal(s, 100 + 10 * step + i, dtype) for i, s in enumerate(shapes)]
             joined = [i for i in range(len(shapes)) if i != 1 or step >= 2]
             p, m, v, g, t = ([column[i] for i in joined] for column in (*columns, grads, steps))
-            update(p, g, m, v, t, joined, **settings, **more)  # type: ignore[operator]
+            update(p, g, m, v, t, joined, settings)
         ends.append([*columns[0], *columns[1], *columns[2], *steps])
     eps = torch.finfo(dtype).eps  # a few roundings in each of 9 steps, of numbers up to about 4
     for e, a in zip(*ends, strict=True):
@@ -85,7 +85,7 @@ def test_the_status_says_that_there_is_no_gpu() -> None:
 def test_a_tensor_lr_reaches_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading it on the host would wait for the device."""
     seen: list[Any] = []
-    monkeypatch.setattr("dualadam.optim._base.update_fused", lambda *args, lr, **more: seen.append(lr))
+    monkeypatch.setattr("dualadam.optim._base.update_fused", lambda *args, **scale: seen.append(args[-1].lr))
     p, lr = torch.nn.Parameter(torch.ones(3)), torch.tensor(1e-3)
     p.grad = torch.ones(3)
     DualAdam([p], lr=lr, fused=True).step()

@@ -79,6 +79,7 @@ from pathlib import Path
 import torch
 from dualadam import DualAdam
 from dualadam.optim import _kernel_cpu, fused_status
+from dualadam.optim._settings import StepSettings
 
 _kernel_cpu.LIBRARY = Path(sys.argv[1])
 SIZES = (0, 1, 2, 31, 32, 33, 63, 65, 1023, 70_001)
@@ -106,8 +107,8 @@ if len(sys.argv) > 2:  # one element more than there is
     p = torch.nn.Parameter(tensors[0])
     state = {"exp_avg": tensors[2], "exp_avg_sq": tensors[3], "step": torch.tensor(1.0)}
     row = ([p], [tensors[1]], [tensors[2]], [tensors[3]], [torch.tensor(1.0)], [0])
-    settings = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, switch_rate=0.0, maximize=False, stochastic_rounding=False)
-    _kernel_cpu.step_tensors(*row, **settings, grad_scale=None, found_inf=None)
+    settings = StepSettings(1e-3, 0.9, 0.999, 1e-8, 0.0, 0.0, maximize=False, on_device=False, stochastic_rounding=False)
+    _kernel_cpu.step_tensors(*row, settings, grad_scale=None, found_inf=None)
 """
 
 

@@ -16,6 +16,7 @@ from dualadam.optim._checks import check_saved, check_settings
 from dualadam.optim._foreach import update_foreach
 from dualadam.optim._fused import require_fused, update_fused
 from dualadam.optim._loop import update_loop
+from dualadam.optim._settings import Columns, StepSettings
 from dualadam.optim._slices import arithmetic_dtype
 
 # torch 2.13 renamed the check that a captured step is a capturable one
@@ -157,7 +158,7 @@ class MixedAdam(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            lists: tuple[list[Any], ...] = ([], [], [], [], [], [])
+            lists: Columns = ([], [], [], [], [], [])
             self._init_group(group, *lists)
             on_device = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
             value = (lambda x: x) if on_device or group["fused"] else _get_value  # a kernel reads a tensor where it lies
@@ -166,10 +167,10 @@ class MixedAdam(Optimizer):
                 update = partial(update_fused, grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None))
             else:
                 update = update_foreach if _use_foreach(group, lists[0]) else update_loop
-            update(
-                *lists,
+            settings = StepSettings(
                 lr=value(group["lr"]),
-                betas=(value(group["betas"][0]), value(group["betas"][1])),
+                beta1=value(group["betas"][0]),
+                beta2=value(group["betas"][1]),
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
                 switch_rate=group.get("switch_rate", 0.0),
@@ -177,6 +178,7 @@ class MixedAdam(Optimizer):
                 on_device=on_device,
                 stochastic_rounding=group["stochastic_rounding"],
             )
+            update(*lists, settings)
         return loss
 
 

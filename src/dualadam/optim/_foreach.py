@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualadam.optim._equations import step_coefficients
-from dualadam.optim._loop import as_double, real_float32
+from dualadam.optim._loop import real_float32
 from dualadam.optim._rounding import noise_keys, write_back
+from dualadam.optim._settings import StepSettings, in_double
 from dualadam.optim._slices import batches
 
 
@@ -20,9 +20,7 @@ def update_foreach(
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
     places: list[int],
-    *,
-    stochastic_rounding: bool,
-    **settings: Any,
+    settings: StepSettings,
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
 
@@ -37,32 +35,22 @@ def update_foreach(
         else:
             torch._foreach_add_(t, 1)
 
+    settings = in_double(settings)
     keys: dict[int, Any] = {}  # the last parameter's, for all its pieces
     for batch in batches(zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True)):
-        updated = advance_all([piece for _, piece, _, _ in batch], [step for _, _, step, _ in batch], **settings)[::-1]
+        updated = advance_all([piece for _, piece, _, _ in batch], [step for _, _, step, _ in batch], settings)[::-1]
         for first, (param, _, *moments), step, place in batch:
-            if stochastic_rounding and place not in keys:
+            if settings.stochastic_rounding and place not in keys:
                 keys = {place: noise_keys(place, step, (param, *moments))}
             # popped, and without a name: it would lie beside the copies of the next batch
             write_back((param, *moments), updated.pop(), keys.get(place), first)
 
 
-def advance_all(
-    tensors: list[tuple[Tensor, ...]],
-    steps: list[Tensor],
-    *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    on_device: bool,
-) -> list[tuple[Tensor, Tensor, Tensor]]:
+def advance_all(tensors: list[tuple[Tensor, ...]], steps: list[Tensor], settings: StepSettings) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return the new (p, m, v) of every (param, grad, exp_avg, exp_avg_sq), all of one device and dtype: ``_loop.advance`` of many."""
-    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    lr, beta1, beta2, eps, weight_decay = settings[:5]
     p, g, m, v = (list(column) for column in zip(*[real_float32(*row) for row in tensors], strict=True))
-    if maximize:
+    if settings.maximize:
         g = list(torch._foreach_neg(g))
     if weight_decay != 0:
         torch._foreach_mul_(p, 1 - (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * weight_decay)
@@ -77,10 +65,10 @@ def advance_all(
 
     del g  # negated, it need not lie beside r
 
-    if on_device:
+    if settings.on_device:
         counts = as_double_vector(steps)
-        c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in step_coefficients(counts, lr, beta1, beta2, switch_rate))
-        if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+        c_adam, c_inv, root = (list(c.to(p[0]).unbind()) for c in settings.coefficients(counts))
+        if settings.switch_rate != 0:  # InvAdam never divides by r, which may be 0
             r = root_of(v, root, eps)
             torch._foreach_reciprocal_(r)
             torch._foreach_mul_(r, c_adam)
@@ -90,7 +78,7 @@ def advance_all(
         torch._foreach_mul_(r, c_inv)
         torch._foreach_addcmul_(p, m, r)
     else:
-        numbers = [step_coefficients(s.item(), lr, beta1, beta2, switch_rate) for s in steps]
+        numbers = [settings.coefficients(s.item()) for s in steps]
         r = root_of(v, [root for *_, root in numbers], eps)
         # Adam's part, then InvAdam's: a parameter in which a part is over is left out of it, so that 0 x inf cannot arise
         for column, add_part in ((0, torch._foreach_addcdiv_), (1, torch._foreach_addcmul_)):

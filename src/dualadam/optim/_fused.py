@@ -10,9 +10,8 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from dualadam.optim import _fused_torch, _kernel_cpu, _kernel_triton
 from dualadam.optim._foreach import update_foreach
 from dualadam.optim._fused_torch import update_torch_fused
 from dualadam.optim._loop import update_loop
+from dualadam.optim._settings import Columns, StepSettings
 
 KERNELS: dict[str, ModuleType] = {"cpu": _kernel_cpu, "cuda": _kernel_triton}
 
@@ -77,15 +77,7 @@ def update_fused(
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
     places: list[int],
-    *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    on_device: bool,
-    stochastic_rounding: bool,
+    settings: StepSettings,
     grad_scale: Tensor | None = None,
     found_inf: Tensor | None = None,
 ) -> None:
@@ -94,40 +86,22 @@ def update_fused(
     Gradients count divided by ``grad_scale`` and are left as they are. Where ``found_inf`` is not 0, neither parameters nor state nor
     step change. torch.compile sees one operator: what happens inside is the same.
     """
-    flags: Any = (eps, weight_decay, switch_rate, maximize, on_device, stochastic_rounding, grad_scale, found_inf)
-    if torch.compiler.is_compiling():
-        numbers = (n.double() if isinstance(n, Tensor) else torch.full((), n, dtype=torch.float64) for n in (lr, *betas))
-        torch.ops.dualadam.fused_step(params, grads, exp_avgs, exp_avg_sqs, steps, places, *numbers, *flags)
-    else:
-        _advance(params, grads, exp_avgs, exp_avg_sqs, steps, places, lr, *betas, *flags)
-
-
-def _advance(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    exp_avgs: Sequence[Tensor],
-    exp_avg_sqs: Sequence[Tensor],
-    steps: Sequence[Tensor],
-    places: Sequence[int],
-    lr: Any,
-    beta1: Any,
-    beta2: Any,
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    on_device: bool,
-    stochastic_rounding: bool,
-    grad_scale: Tensor | None,
-    found_inf: Tensor | None,
-) -> None:
     columns = (params, grads, exp_avgs, exp_avg_sqs, steps, places)
-    common = {"lr": lr, "betas": (beta1, beta2), "eps": eps, "weight_decay": weight_decay, "switch_rate": switch_rate}
-    common |= {"maximize": maximize, "stochastic_rounding": stochastic_rounding}
+    if torch.compiler.is_compiling():
+        numbers = (n.double() if isinstance(n, Tensor) else torch.full((), n, dtype=torch.float64) for n in settings[:3])
+        torch.ops.dualadam.fused_step(*columns, *numbers, *settings[3:], grad_scale, found_inf)
+    else:
+        advance_by_kernels(columns, settings, grad_scale, found_inf)
+
+
+def advance_by_kernels(
+    columns: Sequence[Sequence[Any]], settings: StepSettings, grad_scale: Tensor | None, found_inf: Tensor | None
+) -> None:
+    """Hand every row of (params, grads, exp_avgs, exp_avg_sqs, steps, places) to the path that takes it."""
     why_unavailable = unavailable()
-    device = params[0].device.type if params else ""
+    device = columns[0][0].device.type if columns[0] else ""
     if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(*columns[:5]):
-        KERNELS[device].step_tensors(*columns, **common, grad_scale=grad_scale, found_inf=found_inf)
+        KERNELS[device].step_tensors(*columns, settings, grad_scale, found_inf)
         return
     rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
     for row in zip(*columns, strict=True):
@@ -139,21 +113,27 @@ def _advance(
     rest = rows_of.pop(None, [])
     for kernel, rows in rows_of.items():
         assert kernel is not None
-        kernel.step_tensors(*zip(*rows, strict=True), **common, grad_scale=grad_scale, found_inf=found_inf)
+        kernel.step_tensors(*zip(*rows, strict=True), settings, grad_scale, found_inf)
     if not rest or (found_inf is not None and found_inf.item()):
         return
     if grad_scale is not None:
         rest = [(row[0], row[1] / grad_scale.to(row[1].device), *row[2:]) for row in rest]
-    if not on_device:
-        common |= {"lr": float(lr), "betas": (float(beta1), float(beta2))}
+    if not settings.on_device:
+        lr, beta1, beta2 = settings[:3]
+        settings = StepSettings(float(lr), float(beta1), float(beta2), *settings[3:])
     by_torch: list[tuple] = []
     usual: list[tuple] = []
     for row in rest:
-        (by_torch if not on_device and _fused_torch.takes(row) else usual).append(row)
-    update_usual = partial(update_foreach if all(row[0].is_cuda for row in usual) else update_loop, on_device=on_device)
+        (by_torch if not settings.on_device and _fused_torch.takes(row) else usual).append(row)
+    update_usual = update_foreach if all(row[0].is_cuda for row in usual) else update_loop
     for update, rows in ((update_torch_fused, by_torch), (update_usual, usual)):
         if rows:
-            update(*(list(column) for column in zip(*rows, strict=True)), **common)
+            update(*cast(Columns, tuple(map(list, zip(*rows, strict=True)))), settings)
+
+
+def _fused_step(*args: Any) -> None:
+    """What ``fused_step`` does: its arguments are six columns, the fields of StepSettings, grad_scale and found_inf."""
+    advance_by_kernels(args[:6], StepSettings(*args[6:-2]), *args[-2:])
 
 
 _LIBRARY = torch.library.Library("dualadam", "FRAGMENT")
@@ -164,5 +144,5 @@ if not hasattr(torch.ops.dualadam, "fused_step"):
         "int[] places, Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, "
         "bool on_device, bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()",
     )
-    _LIBRARY.impl("fused_step", _advance, "CompositeExplicitAutograd")
+    _LIBRARY.impl("fused_step", _fused_step, "CompositeExplicitAutograd")
     torch.library.register_fake("dualadam::fused_step", lambda *args: None, lib=_LIBRARY)

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils._foreach_utils import _get_fused_kernels_supported_devices
 
 from dualadam.optim import _layout
-from dualadam.optim._equations import step_coefficients
 from dualadam.optim._foreach import pick, update_foreach
+from dualadam.optim._settings import StepSettings
 
 STATE_DTYPES = {torch.float32: (torch.float32,), torch.float64: (torch.float64,)}  # other state takes float32 copies: foreach makes them
 
@@ -40,30 +40,22 @@ def update_torch_fused(
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
     places: list[int],
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    stochastic_rounding: bool,
+    settings: StepSettings,
 ) -> None:
     """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``, all tensors as ``takes`` says.
 
     Reads the steps, and so waits for the device.
     """
     lists = (params, grads, exp_avgs, exp_avg_sqs, steps)
-    if switch_rate == 0:  # InvAdam has no part of Adam
-        common = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "switch_rate": switch_rate, "maximize": maximize}
-        update_foreach(*lists, places, **common, on_device=False, stochastic_rounding=stochastic_rounding)  # type: ignore[arg-type]
+    if settings.switch_rate == 0:  # InvAdam has no part of Adam
+        update_foreach(*lists, places, settings)
         return
     rows_at: dict[tuple[torch.device, torch.dtype, float], list[int]] = defaultdict(list)
     for i, (param, count) in enumerate(zip(params, torch.stack([s.reshape(()) for s in steps]).tolist(), strict=True)):
         rows_at[param.device, param.dtype, count + 1].append(i)
     for (_, _, step), rows in rows_at.items():
         p, g, m, v, t = (pick(column, rows) for column in lists)
-        c_adam, c_inv, root = step_coefficients(step, lr, *betas, switch_rate)
+        c_adam, c_inv, root = settings.coefficients(step)
         share = c_adam / (c_adam + c_inv) if c_inv else 1.0  # 1 - alpha
         torch._foreach_add_(t, 1)
         torch._fused_adamw_(
@@ -73,15 +65,15 @@ def update_torch_fused(
             v,
             [],
             t,
-            lr=lr * share,
-            beta1=betas[0],
-            beta2=betas[1],
-            weight_decay=weight_decay / share,
-            eps=eps,
+            lr=settings.lr * share,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            weight_decay=settings.weight_decay / share,
+            eps=settings.eps,
             amsgrad=False,
-            maximize=maximize,
+            maximize=settings.maximize,
         )
         if c_inv:  # theta - lr alpha mh r, with r = (sqrt(v) + eps root) / root
             r = torch._foreach_sqrt(v)
-            torch._foreach_add_(r, eps * root)
+            torch._foreach_add_(r, settings.eps * root)
             torch._foreach_addcmul_(p, m, r, c_inv / root)

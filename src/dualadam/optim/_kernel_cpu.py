@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dualadam.optim import _layout
 from dualadam.optim._layout import DTYPE
+from dualadam.optim._settings import StepSettings
 
 ABI_VERSION = 1  # dualadam_abi_version() in _kernel_cpu.cpp
 LIBRARY = Path(__file__).with_name("libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so"))
@@ -30,7 +31,7 @@ STEP_DTYPES = (torch.float32, torch.float64)
 ALLOW_AVX2 = True  # tests turn it off: the bits must not change
 
 
-class Settings(ctypes.Structure):
+class Call(ctypes.Structure):
     """``struct Settings`` of _kernel_cpu.cpp."""
 
     _fields_ = (
@@ -52,7 +53,7 @@ def load() -> ctypes.CDLL | str:
     if version != ABI_VERSION:
         return f"the CPU kernel belongs to another version of dualadam (interface {version}, not {ABI_VERSION}); reinstall dualadam"
     pointers = [ctypes.c_void_p] * 7
-    library.dualadam_step.argtypes = [ctypes.c_int64, *pointers, ctypes.POINTER(Settings), ctypes.c_void_p]
+    library.dualadam_step.argtypes = [ctypes.c_int64, *pointers, ctypes.POINTER(Call), ctypes.c_void_p]
     library.dualadam_stream.argtypes = [ctypes.c_int64, *pointers[:4], ctypes.c_void_p]
     library.dualadam_stream.restype = None
     return library
@@ -103,22 +104,15 @@ def step_tensors(
     exp_avg_sqs: Sequence[Tensor],
     steps: Sequence[Tensor],
     places: Sequence[int],
-    *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    stochastic_rounding: bool,
+    settings: StepSettings,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> None:
     """Advance tensors that ``refuses`` let through; arguments as for ``update_fused``."""
     if found_inf is not None and found_inf.item():
         return
-    grad_factor = (-1.0 if maximize else 1.0) / (1.0 if grad_scale is None else grad_scale.item())
-    numbers = (*(float(x) for x in (lr, *betas)), eps, weight_decay, switch_rate, grad_factor)
+    grad_factor = (-1.0 if settings.maximize else 1.0) / (1.0 if grad_scale is None else grad_scale.item())
+    numbers = (*map(float, settings[:6]), grad_factor)  # lr ... switch_rate
     library = load()
     assert not isinstance(library, str)
     # autograd is told before the memory changes: what it refuses (inference tensors) is then still untouched
@@ -133,11 +127,11 @@ def step_tensors(
             rows_of[key].append(row)
         columns_of = {key: list(zip(*rows, strict=True)) for key, rows in rows_of.items()}
     for dtypes, (*columns, column_of_places) in columns_of.items():
-        settings = Settings(*numbers, *(CODES[dtype] for dtype in dtypes), stochastic_rounding, ALLOW_AVX2)
+        call = Call(*numbers, *(CODES[dtype] for dtype in dtypes), settings.stochastic_rounding, ALLOW_AVX2)
         sizes = array("q", list(map(Tensor.numel, columns[0])))
         tables = [sizes, *(array("Q", list(map(Tensor.data_ptr, column))) for column in columns), array("q", column_of_places)]
         addresses = [table.buffer_info()[0] for table in tables]
-        error = library.dualadam_step(len(sizes), *addresses, ctypes.byref(settings), parallel_for())
+        error = library.dualadam_step(len(sizes), *addresses, ctypes.byref(call), parallel_for())
         if error:
             raise RuntimeError(f"The CPU kernel refused {len(sizes)} tensors of {dtypes} (code {error}); they are unchanged.")
 

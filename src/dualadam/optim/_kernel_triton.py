@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dualadam.optim import _layout
 from dualadam.optim._layout import DEVICE, DTYPE
+from dualadam.optim._settings import StepSettings
 
 STATE_DTYPES = dict.fromkeys((torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16))
 STEP_DTYPES = (torch.float32,)
@@ -74,14 +75,7 @@ def step_tensors(
     exp_avg_sqs: Sequence[Tensor],
     steps: Sequence[Tensor],
     places: Sequence[int],
-    *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    stochastic_rounding: bool,
+    settings: StepSettings,
     grad_scale: Tensor | None,
     found_inf: Tensor | None,
 ) -> None:
@@ -107,22 +101,22 @@ def step_tensors(
         with torch.cuda.device(device) if device.type == "cuda" else torch.no_grad():
             table = find_table(tuple(entries), device)
             rows = torch.empty((len(entries), ROW), dtype=torch.float64, device=device)
-            beta1, beta2 = (number(beta, device) for beta in betas)
+            lr, beta1, beta2 = (number(x, device) for x in settings[:3])
             _triton_code.prepare[(-(-len(entries) // PREPARE_BLOCK),)](
                 table.addresses,
                 rows,
                 len(entries),
-                number(lr, device),
+                lr,
                 beta1,
                 beta2,
-                bits(eps),
-                bits(weight_decay),
-                bits(switch_rate),
-                bits(-1.0 if maximize else 1.0),
+                bits(settings.eps),
+                bits(settings.weight_decay),
+                bits(settings.switch_rate),
+                bits(-1.0 if settings.maximize else 1.0),
                 rows if grad_scale is None else grad_scale.to(device, non_blocking=True),
                 rows if found_inf is None else found_inf.to(device, non_blocking=True),
-                LR_ON_DEVICE=on_device(lr),
-                BETAS_ON_DEVICE=on_device(betas[0]),
+                LR_ON_DEVICE=on_device(settings.lr),
+                BETAS_ON_DEVICE=on_device(settings.beta1),
                 HAS_SCALE=grad_scale is not None,
                 HAS_FOUND_INF=found_inf is not None,
                 BLOCK=PREPARE_BLOCK,
@@ -135,7 +129,7 @@ def step_tensors(
                     rows,
                     PARAM=names[dtype],
                     STATE=names[state_dtype],
-                    STOCHASTIC=stochastic_rounding and torch.bfloat16 in (dtype, state_dtype),
+                    STOCHASTIC=settings.stochastic_rounding and torch.bfloat16 in (dtype, state_dtype),
                     ALIGNED=aligned,
                     CHUNK=CHUNK,
                     BLOCK=BLOCK,

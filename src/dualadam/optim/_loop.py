@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualadam.optim._equations import step_coefficients
 from dualadam.optim._rounding import noise_keys, write_back
+from dualadam.optim._settings import StepSettings, as_double, in_double
 from dualadam.optim._slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
 
@@ -19,15 +19,8 @@ def real_float32(param: Tensor, grad: Tensor, *moments: Tensor) -> list[Tensor]:
     """
     if torch.is_complex(param):
         return [torch.view_as_real(t) for t in (param, grad.resolve_conj(), *moments)]
-    return [t.to(arithmetic_dtype(param)) for t in (param, grad, *moments)]
-
-
-def as_double(scalar: float | Tensor) -> Any:
-    """Return a tensor as a 0-d float64 tensor (float32 where the device has no float64), a number as it is."""
-    if not isinstance(scalar, Tensor):
-        return scalar
-    scalar = scalar.reshape(())
-    return scalar if scalar.device.type == "mps" else scalar.double()
+    dtype = arithmetic_dtype(param)
+    return [t.to(dtype) for t in (param, grad, *moments)]
 
 
 def update_loop(
@@ -37,47 +30,34 @@ def update_loop(
     exp_avg_sqs: list[Tensor],
     steps: list[Tensor],
     places: list[int],
-    *,
-    stochastic_rounding: bool,
-    **settings: Any,
+    settings: StepSettings,
 ) -> None:
-    """Advance every parameter and its state by one step, in place, with the settings of ``advance``.
+    """Advance every parameter and its state by one step, in place.
 
-    ``places`` number the parameters for the noise of ``stochastic_rounding``.
+    ``places`` number the parameters for the noise of stochastic rounding.
     """
+    settings = in_double(settings)
     largest: dict[torch.device, int] = {}
     for param in params:
         largest[param.device] = max(largest.get(param.device, 0), param.numel())
+    size_on = {device: piece_size(numel // SHARE_OF_LARGEST, device) for device, numel in largest.items()}
     for *tensors, step, place in zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True):
         step += 1
-        keys = noise_keys(place, step, tensors) if stochastic_rounding else None
-        device = tensors[0].device
-        for first, piece in pieces(*tensors, size=piece_size(largest[device] // SHARE_OF_LARGEST, device)):
+        coefficients = settings.coefficients(as_double(step) if settings.on_device else step.item())
+        keys = noise_keys(place, step, tensors) if settings.stochastic_rounding else None
+        for first, piece in pieces(*tensors, size=size_on[tensors[0].device]):
             # no name for what is returned: it would lie beside the copies of the next piece
-            write_back((piece[0], *piece[2:]), advance(piece, step, **settings), keys, first)
+            write_back((piece[0], *piece[2:]), advance(piece, coefficients, settings), keys, first)
 
 
-def advance(
-    tensors: tuple[Tensor, ...],
-    step: Tensor,
-    *,
-    lr: float | Tensor,
-    betas: tuple[float | Tensor, float | Tensor],
-    eps: float,
-    weight_decay: float,
-    switch_rate: float,
-    maximize: bool,
-    on_device: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def advance(tensors: tuple[Tensor, ...], coefficients: tuple[Any, Any, Any], settings: StepSettings) -> tuple[Tensor, Tensor, Tensor]:
     """Return the new (p, m, v) of (param, grad, exp_avg, exp_avg_sq) or a piece of them.
 
     They are the tensors themselves, updated in place, or float32 copies, which the caller writes back.
-
-    ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
     """
-    lr, (beta1, beta2) = as_double(lr), (as_double(betas[0]), as_double(betas[1]))
+    lr, beta1, beta2, eps, weight_decay = settings[:5]
     p, g, m, v = real_float32(*tensors)
-    if maximize:
+    if settings.maximize:
         g = -g
 
     if weight_decay != 0:
@@ -89,17 +69,16 @@ def advance(
     else:
         v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
 
-    if on_device:
-        coefficients = step_coefficients(as_double(step), lr, beta1, beta2, switch_rate)
+    if settings.on_device:
         c_adam, c_inv, root = (c.to(p) for c in coefficients)
         r = (v.sqrt() / root).add_(eps)
         if torch.is_grad_enabled():  # a differentiated step needs m as it is here, which the next one changes in place
             m = m.clone()
-        if switch_rate != 0:  # InvAdam never divides by r, which may be 0
+        if settings.switch_rate != 0:  # InvAdam never divides by r, which may be 0
             p.addcmul_(m, c_adam / r)
         p.addcmul_(m, c_inv * r)
     else:
-        c_adam, c_inv, root = step_coefficients(step.item(), lr, beta1, beta2, switch_rate)
+        c_adam, c_inv, root = coefficients
         r = v.sqrt().div_(root).add_(eps)
         if c_adam != 0:  # Adam's part:  theta - lr (1 - alpha) mh / r
             p.addcdiv_(m, r, value=c_adam)

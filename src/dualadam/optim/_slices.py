@@ -31,7 +31,8 @@ def arithmetic_dtype(param: Tensor) -> torch.dtype:
 
 def needs_copies(tensors: tuple[Any, ...]) -> bool:
     """Whether one of (param, grad, exp_avg, exp_avg_sq) is stored in another dtype than the step computes in."""
-    return not tensors[0].is_complex() and any(t.dtype != arithmetic_dtype(tensors[0]) for t in tensors)
+    dtype = arithmetic_dtype(tensors[0])
+    return not dtype.is_complex and any(t.dtype != dtype for t in tensors)
 
 
 def piece_size(numel: int, device: torch.device) -> int:
