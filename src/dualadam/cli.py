@@ -60,7 +60,9 @@ def compare(
         Path | None, typer.Option("--out", help="Output folder; a second start goes on from what is in it. [default: runs/NAME]")
     ] = None,
     data: Data = None,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Runs side by side, one thread each; 0: one per core.")] = 0,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Runs side by side, one thread each; 0: one per core, on a GPU one.")
+    ] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, ...")] = "cpu",
     cluster: Annotated[str | None, typer.Option("--cluster", help="A Dask scheduler, tcp://HOST:PORT, instead of --workers.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")] = False,

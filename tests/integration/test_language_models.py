@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 
 import pytest
 import torch
 from language_cases import drawn_sequences
-from language_model_cases import SIZES, tuned
+from language_model_cases import SIZES, save_tiny_model, tuned
 
 from dualadam import DualAdam, decay_groups
 from dualadam.bench.tasks import FineTuning, get_task, language_models
@@ -192,4 +193,103 @@ def test_smollm2_reads_a_problem_in_its_chat_template_learns_its_answer_and_give
     answer = language_models.decode_greedily(model, prompt, torch.ones_like(prompt), 12, tokenizer.eos_token_id)
     assert tokenizer.batch_decode(answer, skip_special_tokens=True) == ["Together #### 42"]
     folder = language_models.cache_folder() / "models"
-    assert len(list(folder.iterdir())) == 1  # the folder, and no half of one
+    assert sum(path.is_dir() for path in folder.iterdir()) == 1  # the folder, and no half of one
+
+
+def renamed(folder, tmp_path, change):
+    """A copy of a model whose weights have other names."""
+    from safetensors.torch import load_file, save_file
+
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    weights = load_file(copy / "model.safetensors")
+    save_file({change(name): tensor for name, tensor in weights.items()}, copy / "model.safetensors", {"format": "pt"})
+    return copy
+
+
+@pytest.mark.parametrize("num_classes", [None, 3])
+@pytest.mark.parametrize(("change", "lost"), [
+    (lambda name: f"_orig_mod.{name}", "which lacks "),  # as a compiled model saves itself
+    (lambda name: name.replace("layers.1.", "layers.7."), r"which lacks model\.layers\.1\.input_layernorm\.weight, and has "),
+])  # fmt: skip
+def test_a_model_of_which_weights_are_missing_is_refused_and_not_drawn_at_random(tmp_path, tiny_models, num_classes, change, lost):
+    copy = renamed(tiny_models["llama"], tmp_path, change)
+    with pytest.raises(ValueError, match=r"^model must have all weights that its config\.json asks for, got '.*/copy', " + lost):
+        language_models.load_model(tuned(copy), num_classes, "cpu")
+
+
+def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path, tiny_models):
+    import transformers
+
+    five = transformers.AutoModelForSequenceClassification.from_pretrained(tiny_models["bert"], num_labels=5)
+    five.save_pretrained(tmp_path)
+    language_models.load_tokenizer(str(tiny_models["bert"]))[0].save_pretrained(tmp_path)
+    for parameters in ("full", "lora"):
+        model = language_models.load_model(tuned(tmp_path, parameters=parameters), 3, "cpu")
+        heads = {n: p for n, p in model.named_parameters() if "classifier" in n and p.requires_grad}
+        assert {tuple(p.shape) for p in heads.values()} == {(3, 16), (3,)}
+
+
+def generator(folder, **options):
+    """The task of answering prompts of one's own with the model of a folder."""
+    rows = [{"prompt": f"w{k} w{k + 1}", "response": f"w{k}"} for k in range(30)]
+    (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return get_task("jsonl-generation", data=str(folder), language=tuned(folder, **options))
+
+
+def test_a_model_that_sees_later_tokens_or_has_an_encoder_is_no_generator(tmp_path):
+    import transformers
+
+    for kind in ("Roberta", "Bart"):
+        config = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "decoder_attention_heads": 2, "vocab_size": 40}
+        config = getattr(transformers, f"{kind}Config")(**(OFFSET if kind == "Roberta" else config))
+        folder = save_tiny_model(tmp_path / kind, "LlamaForCausalLM")
+        getattr(transformers, f"{kind}{'ForCausalLM' if kind == 'Roberta' else 'ForConditionalGeneration'}")(config).save_pretrained(folder)
+        what = {"Roberta": "got one whose tokens see those after them", "Bart": "got '.*', which has an encoder"}[kind]
+        with pytest.raises(ValueError, match=f"^model must be a causal language model for a generation task, {what}"):
+            generator(folder, max_length=16).make_model("")
+
+
+def test_packing_is_refused_where_a_sliding_window_is_shorter_than_the_rows(tmp_path):
+    import transformers
+
+    folder = save_tiny_model(tmp_path, "LlamaForCausalLM")
+    config = transformers.MistralConfig(**SIZES, num_key_value_heads=1, sliding_window=8, max_position_embeddings=32)
+    transformers.MistralForCausalLM(config).save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"^packed must be false where the model's sliding window, 8, is below max_length, got 16"):
+        language_models.load_model(tuned(folder, packed=True, max_length=16), None, "cpu")
+    language_models.load_model(tuned(folder, max_length=16), None, "cpu")
+
+
+def test_what_would_be_an_index_out_of_range_is_a_sentence(tmp_path, tiny_models):
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(shutil.copytree(tiny_models["bert"], tmp_path / "bert"))
+    tokenizer.add_tokens(["more"])
+    tokenizer.save_pretrained(tmp_path / "bert")
+    with pytest.raises(ValueError, match=r"^model must embed all 41 tokens of its tokenizer, got .* which embeds 40"):
+        language_models.load_model(tuned(tmp_path / "bert"), 3, "cpu")
+    transformers.RobertaModel(transformers.RobertaConfig(**OFFSET)).save_pretrained(tmp_path / "roberta")
+    language_models.load_tokenizer(str(tiny_models["llama"]))[0].save_pretrained(tmp_path / "roberta")
+    with pytest.raises(ValueError, match=r"^max_length must be at most 32, the places of .*, got 512"):
+        language_models.load_model(tuned(tmp_path / "roberta"), 3, "cpu")
+
+
+def test_an_answer_does_not_depend_on_the_prompts_beside_it(tmp_path):
+    """The model reads 32 tokens: a prompt of 30 leaves two for its answer, and one of 4 has its ten."""
+    task = generator(save_tiny_model(tmp_path, "LlamaForCausalLM"), max_length=16, max_new_tokens=10)
+    model = task.make_model("").eval()
+    short, long = torch.arange(5, 9), torch.arange(5, 35)
+    together = torch.stack([torch.cat([torch.zeros(26, dtype=torch.int64), short]), long])
+    mask = torch.ones_like(together)
+    mask[0, :26] = 0
+    alone = [task.decode(model, tokens[None], torch.ones_like(tokens)[None])[0] for tokens in (short, long)]
+    assert task.decode(model, together, mask) == alone
+    assert len(alone[0].split()) > len(alone[1].split()) > 0
+
+
+def test_a_chat_template_that_tells_the_date_tells_the_same_one_always(tiny_models):
+    import copy
+
+    tokenizer = copy.deepcopy(language_models.load_tokenizer(str(tiny_models["llama"]))[0])
+    tokenizer.chat_template = "{% for turn in messages %}w{{ strftime_now('%Y')[2:] }} {{ turn['content'] }} {% endfor %}"
+    assert tokenizer.decode(tokenise_dialogues(tokenizer, ["w7"], ["w8"], 32)[0]).split() == ["w26", "w7", "w8", "</s>"]

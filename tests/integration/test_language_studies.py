@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_model_in_a_folder_and_lines_of_ones_own_go_the_whole_way(tmp_path, ti
     report = (tmp_path / "out" / "report.md").read_text()
     cut = re.search(r"Longer than 32 tokens and cut: train (\d), validation (\d), test (\d)\.", report)  # the model reads 32
     assert sum(map(int, cut.groups())) == 4  # of forty every tenth has more
-    assert ("training examples no answer was left" in report) is (task == "jsonl-generation")
+    assert ("no answer was left: train" in report) is (task == "jsonl-generation")
 
 
 def test_a_smoke_test_is_marked_stands_beside_the_study_and_never_in_its_folder(tmp_path, tiny_models, capsys, monkeypatch):
@@ -178,3 +179,56 @@ def test_a_data_set_has_the_sizes_that_the_list_says_and_no_text_in_two_splits(n
         assert sum(map(len, groups)) == len(set.union(*groups)) > 80
     if TASKS[name].language == "classification":
         assert len({row.target for row in splits["train"]}) == TASKS[name].num_classes
+
+
+def test_prompts_that_leave_no_answer_are_refused(tmp_path, tiny_models):
+    rows = [{"prompt": " ".join(f"w{(k + j) % 30}" for j in range(20)), "response": f"w{k}"} for k in range(30)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"^max_length must leave a part of the answer of some train example, got 16, which"):
+        get_task("jsonl-generation", data=str(tmp_path), language=tuned(tiny_models["llama"], max_length=16))
+
+
+def test_one_class_is_no_classification(tmp_path, tiny_models):
+    (tmp_path / "train.jsonl").write_text("\n".join(json.dumps({"text": f"w{k}", "label": "a"}) for k in range(30)))
+    with pytest.raises(ValueError, match=r"^data must have labels of more than one class for 'jsonl-classification', got 'a' alone"):
+        get_task("jsonl-classification", data=str(tmp_path), language=tuned(tiny_models["bert"]))
+
+
+def test_a_study_does_not_go_on_with_other_texts_or_weights(tmp_path, tiny_models, capsys):
+    model = shutil.copytree(tiny_models["bert"], tmp_path / "bert")
+    arguments = write_study(tmp_path, task="jsonl-classification", model=model, metric="accuracy", language="max_length = 16")
+    assert run_command(*arguments) == 0
+    runs, data, weights = tmp_path / "out" / "runs.jsonl", tmp_path / "train.jsonl", model / "model.safetensors"
+    whole = runs.read_text().splitlines(keepends=True)
+    runs.write_text("".join(whole[:-1]))
+    for file, content, what in (
+        (data, data.read_bytes().replace(b"w5 ", b"w6 "), "texts"),
+        (weights, weights.read_bytes()[:-1] + b"?", "weights"),
+    ):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        assert run_command(*arguments) == 1
+        assert f"The {what} are not those that the runs in" in " ".join(capsys.readouterr().err.split())
+        assert runs.read_text() == "".join(whole[:-1])
+        file.write_bytes(before)
+    assert run_command(*arguments) == 0
+    assert numbers(json.loads(runs.read_text().splitlines()[-1])) == numbers(json.loads(whole[-1]))
+
+
+def test_a_spec_that_is_put_right_before_its_first_run_ended_may_use_its_folder(tmp_path, tiny_models, capsys):
+    options = {"task": "jsonl-classification", "model": tiny_models["bert"], "metric": "accuracy"}
+    assert run_command(*write_study(tmp_path, **options, language='parameters = "last-9"')) == 1
+    assert "parameters must name at most the model's 3 layers" in capsys.readouterr().err
+    assert run_command(*write_study(tmp_path, **options, language='parameters = "last-2"')) == 0
+    assert run_command(*write_study(tmp_path, **options, language='parameters = "last-1"')) == 2
+    assert "holds a study of another spec" in capsys.readouterr().err
+
+
+def test_flatness_of_few_examples_of_ones_own_is_that_of_all(tmp_path, tiny_models, capsys):
+    write_study(tmp_path, task="jsonl-classification", model=tiny_models["bert"], metric="accuracy", language="")
+    get_task.cache_clear()
+    task = get_task("jsonl-classification", data=str(tmp_path), language=tuned(tiny_models["bert"]))
+    checkpoint = {"task": "jsonl-classification", "model": str(tiny_models["bert"]), "state_dict": task.make_model("").state_dict()}
+    torch.save(checkpoint, tmp_path / "model.pt")
+    assert run_command("flatness", tmp_path / "model.pt", "--data", tmp_path, "--k", 1) == 0
+    assert f"on {task.num_train} training examples" in " ".join(capsys.readouterr().out.split())

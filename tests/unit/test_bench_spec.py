@@ -187,7 +187,11 @@ REFUSED_LANGUAGE = [
         'parametres = "full"',
         "spec, line 16: language.parametres is not a key of a spec; did you mean 'parameters'?",
     ),
-    ('parameters = "last-2"', 'parameters = "last-0"', "spec, line 16: language.parameters has letters that a name must not have"),
+    (
+        'parameters = "last-2"',
+        'parameters = "last-0"',
+        "spec, line 16: language.parameters must be full, lora, or last-1 to last-99, got 'last-0'.",
+    ),
     ("max_length = 64", "max_length = 2", "spec, line 17: language.max_length must be greater than or equal to 4, got 2."),
     ("max_length = 64", "packed = true", "spec, line 17: language.packed must be false for classification: a row has one class."),
     (

@@ -144,7 +144,7 @@ def test_two_answers_without_a_number_are_not_the_same():
 def tiny(monkeypatch):
     """Runs of the name bbc-news, gsm8k train the tiny tasks."""
     tasks = {"bbc-news": classification_task(), "gsm8k": generation_task(facts={"duplicates": 3})}
-    monkeypatch.setattr(training_module, "get_task", lambda name, *_: tasks[name])
+    monkeypatch.setattr(training_module, "get_task", lambda name, *_, at_once: tasks[name])
     return tasks
 
 
@@ -194,3 +194,36 @@ def test_only_so_many_examples_are_judged_and_training_has_all():
         assert kept == sorted(kept) != [0, 1, 2, 3]  # files are sorted: the first would be of one kind
         assert task.evaluate(model, "test").correct.tolist() == whole.correct[kept].tolist()
         assert task.num_train == len(task.sequences["train"]) == before
+
+
+def test_flatness_takes_smaller_parts_of_the_same_examples_where_memory_ends(monkeypatch):
+    task = generation_task()
+    monkeypatch.setattr(training_module, "FLATNESS_EXAMPLES", 16)
+    run = run_of(task="gsm8k", metric="perplexity", model="tiny", optimizer="SGD", settings={"lr": 0.1}, batch_size=8, language={})
+    training, loss, rows = Training(run, task), task.loss, []
+    whole = measure_flatness(training)
+
+    def limited(model, batch):
+        rows.append(len(batch[0]))
+        if rows[-1] > 2:
+            raise torch.OutOfMemoryError("full")
+        return loss(model, batch)
+
+    monkeypatch.setattr(task, "loss", limited)
+    found = measure_flatness(training)
+    assert {2, 4, 8} == set(rows)
+    assert found == pytest.approx(whole, rel=1e-3)
+    monkeypatch.setattr(task, "loss", lambda model, batch: limited(model, [part.repeat(3, 1) for part in batch]))
+    with pytest.raises(torch.OutOfMemoryError):
+        measure_flatness(training)
+
+
+def test_so_many_examples_are_judged_at_once_and_the_scores_are_the_same():
+    scores = []
+    for at_once in (None, 4, 100):
+        task = generation_task(at_once=at_once)
+        batches = list(task.evaluation_batches("test"))
+        assert max(map(len, batches)) == min(at_once or 32, 10)
+        scores.append(task.evaluate(task.make_model("tiny"), "test"))
+    assert scores[1].loss == pytest.approx(scores[0].loss, rel=ONE_ROUNDING)
+    assert (scores[1].correct == scores[0].correct).all()

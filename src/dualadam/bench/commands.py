@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import time
 from concurrent.futures import Executor
@@ -52,7 +53,7 @@ def compare(
         return
     if not cluster:  # whose machines have devices and folders of their own
         check_device(device)
-    workers = workers or _num_cores()
+    workers = workers or (_num_cores() if device == "cpu" else 1)
     executors = dask_executor(cluster) if cluster else process_executor(workers)
     if estimate:
         with executors as (executor, width):
@@ -61,7 +62,10 @@ def compare(
     if not cluster:
         check_data(spec.task, data, spec.fine_tuning)
     folder = out or Path("runs") / spec.name
-    again = f"dualadam compare {source}" + (f" --out {out}" if out else "") + " --smoke" * smoke
+    given = {"--out": out, "--data": data, "--cluster": cluster, "--device": device if device != "cpu" else None}
+    again = shlex.join(
+        ["dualadam", "compare", source, *(str(part) for k, v in given.items() if v for part in (k, v)), *["--smoke"] * smoke]
+    )
     where = f"on {cluster}" if cluster else f"{workers} side by side"
     with sole_store(folder, spec) as store:
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}", markup=False, highlight=False)

@@ -79,8 +79,9 @@ def flatness(
     if not console.is_terminal:  # no terminal to fold lines for
         console.width = max(120, console.width)
     task_name, model_name, weights, language = load_checkpoint(checkpoint, task, model)
-    subset = examples if examples and examples < (TASKS[task_name].num_train or math.inf) else None
     check_device(device)
+    available = TASKS[task_name].num_train or get_task(task_name, data=data, device=device, language=language).num_train
+    subset = examples if examples and examples < available else None
     loaded = get_task(task_name, data=data, subset=subset, device=device, language=language)
     network = loaded.make_model(model_name)
     try:

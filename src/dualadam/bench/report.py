@@ -116,9 +116,9 @@ def data_sentence(facts: dict[str, Any] | None, evaluate_at_most: int | None = N
     if not facts:
         return part
     counts = {key: ", ".join(f"{split} {n:,}" for split, n in facts[key].items()) for key in ("examples", "truncated")}
-    lost = (
-        f" Of {facts['without_answer']:,} training examples no answer was left; they were not used." if facts.get("without_answer") else ""
-    )
+    empty = {split: n for split, n in facts.get("without_answer", {}).items() if n}
+    lost = f" Of these no answer was left: {', '.join(f'{split} {n:,}' for split, n in empty.items())}." if empty else ""
+    lost += " They were not trained on, and count for no perplexity." if empty else ""
     removed = f"{facts['duplicates']:,} duplicates were left out before splitting."
     cut = f"Longer than {facts['max_length']} tokens and cut: {counts['truncated']}."
     return f"Examples: {counts['examples']}. {removed} {cut}{lost} {part}".rstrip()

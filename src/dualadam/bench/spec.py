@@ -278,6 +278,9 @@ class Spec(_Strict):
         found: list[str] = []
         if self.smoke:  # nothing is meant by its numbers
             return found
+        coarse = self.language and self.language.dtype == "bfloat16"
+        if self.language and self.language.parameters == "lora" and TASKS[self.task].language == "generation":
+            coarse = False  # adapters are float32, and nothing else is trained
         for block in self.block:
             for arm in block.arm:
                 rates = arm.tune.get("switch_rate") or [arm.args[k] for k in ("switch_rate",) if k in arm.args]
@@ -294,7 +297,7 @@ class Spec(_Strict):
                         if entry.decoupled is False
                         else f"{arm.name!r}: its weight decay is as {arm.optimizer} does it, which may be coupled (L2)."
                     )
-                if self.language and self.language.dtype == "bfloat16" and not issubclass(entry.cls, DualAdam | InvAdam):
+                if coarse and not issubclass(entry.cls, DualAdam | InvAdam):
                     found.append(
                         f"{arm.name!r}: torch's classes keep bfloat16 parameters' state in bfloat16, DualAdam and InvAdam in float32: "
                         "unlike arithmetic is part of the difference."

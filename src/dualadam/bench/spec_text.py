@@ -34,6 +34,8 @@ def sentence(text: str, name: str, error: ErrorDetails, tables: Mapping[tuple[st
         return f"{where}{dotted} is missing."
     if error["type"] == "spec":
         return f"{where}{dotted} {error['msg']}".strip().removesuffix(".") + ("" if error["msg"].endswith("?") else ".")
+    if dotted == "language.parameters":
+        return f"{where}{dotted} must be full, lora, or last-1 to last-99, got {got}."
     if error["type"] == "string_pattern_mismatch":
         return f"{where}{dotted} has letters that a name must not have, got {got}; letters, digits and '-' are safe."
     return f"{where}{dotted} {error['msg'].replace('Input should', 'must')}, got {got}."

@@ -92,7 +92,7 @@ class Plan:
         """
         if not self.spec.points:
             return dict.fromkeys(self.settings, 0)
-        sign = 1.0 if self.spec.judged_by[1].higher_is_better else -1.0
+        sign = self.spec.judged_by[1].sign
         results: dict[tuple[str, str], dict[int, list[tuple[float, float]]]] = {key: {} for key in self.settings}
         for record in records:
             run = record["run"]
@@ -149,8 +149,10 @@ class Store:
             theirs = json.loads(stored.read_text())
             defaults = {name: field.default for name, field in Spec.model_fields.items()}  # of keys that were not yet there
             keys = sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k, defaults.get(k)))
-            if keys:
+            if keys and self.path.exists():
                 raise ValueError(f"{folder} holds a study of another spec (they differ in {', '.join(keys)}). Choose another --out.")
+            elif keys:  # no run of it is there: it was put right before it began
+                write_whole(stored, spec.model_dump_json(indent=1))
         else:
             if self.path.exists():
                 raise ValueError(f"{folder} holds runs but no spec.json that says of which study. Choose another --out.")
@@ -165,8 +167,16 @@ class Store:
         """Keep a finished run.
 
         Raises:
-            FailedRunsError: the line could not be written, as on a full disk.
+            FailedRunsError: it was made of other data or another model than those before it, or the line could not be written, as on a
+                full disk.
         """
+        mine = _made_of(record)
+        theirs = next((made for r in self.records.values() if (made := _made_of(r))), mine)
+        if changed := [key for key in mine if mine[key] != theirs[key]]:
+            raise FailedRunsError(
+                f"The {' and '.join(changed)} are not those that the runs in {self.path} were made of. "
+                "Bring them back, or choose another --out."
+            )
         line = json.dumps(record, allow_nan=False).encode() + b"\n"
         try:
             with self.path.open("ab") as file:
@@ -176,6 +186,11 @@ class Store:
         except OSError as error:
             raise FailedRunsError(f"{self.path} could not be written ({error}); make room and start again to go on.") from error
         self.records[record["key"]] = record
+
+
+def _made_of(record: Record) -> dict[str, Any]:
+    """Return the fingerprints of a language task's texts and weights; none for others, and for records that are older than they."""
+    return record.get("data", {}).get("made_of", {})
 
 
 @contextlib.contextmanager

@@ -79,6 +79,7 @@ class Summary:
         assert d is not None
         arm, against = spec.primary.arm, spec.primary.against
         numbers = f"{d.mean:+.2f}{unit} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
+        numbers += ", positive is better" if spec.judged_by[1].sign < 0 else ""
         zero = " The interval contains 0." if d.low <= 0 <= d.high else ""
         if spec.demonstration:
             return f"A {'smoke test' if spec.smoke else 'demonstration'}, no verdict. {arm} less {against}: {numbers}.{zero}"
@@ -127,7 +128,7 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     against = next(r for r in rows if (r.block, r.arm) == (primary_key[0], spec.primary.against))
     detectable = stats.detectable_difference(np.subtract(first.scores, against.scores))
     examples = _examples(first, against) if spec.judged_by[1].of_examples else None
-    common = _common(first, against)
+    common = _common(first, against, spec.judged_by[1].sign)
     return Summary(spec, rows, control, detectable, examples, common, environments[0], environments[1:])
 
 
@@ -189,19 +190,18 @@ def _bits(record: Record) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bytes.fromhex(record["correct"]), np.uint8), count=record["num_test"])
 
 
-def _common(first: ArmSummary, against: ArmSummary) -> list[dict[str, float]]:
-    """Return what both arms reached on the validation split at every learning rate that both were tuned at."""
+def _common(first: ArmSummary, against: ArmSummary, sign: float) -> list[dict[str, float]]:
+    """Return what both arms reached on the validation split at every learning rate that both were tuned at; positive is better."""
     theirs = {t["setting"].get("lr"): t["score"] for t in against.tuning}
     rows = [(t["setting"].get("lr"), t["score"]) for t in first.tuning]
     return [
-        {"lr": lr, "first": score, "against": theirs[lr], "difference": score - theirs[lr]}
+        {"lr": lr, "first": score, "against": theirs[lr], "difference": sign * (score - theirs[lr])}
         for lr, score in sorted(row for row in rows if row[0] is not None and row[0] in theirs)
     ]
 
 
 def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary) -> ArmSummary:
-    sign = 1.0 if spec.judged_by[1].higher_is_better else -1.0
-    difference = stats.paired_difference(row.scores, reference.scores, np.random.default_rng(BOOTSTRAP_SEED), sign=sign)
+    difference = stats.paired_difference(row.scores, reference.scores, np.random.default_rng(BOOTSTRAP_SEED), sign=spec.judged_by[1].sign)
     return replace(row, difference=difference, verdict=stats.verdict(difference, spec.primary.margin))
 
 

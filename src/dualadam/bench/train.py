@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -70,6 +69,11 @@ class Run:
     def fine_tuning(self) -> FineTuning | None:
         """How a language model is trained; None for other tasks."""
         return None if self.language is None else FineTuning(model=self.model, **self.language)
+
+    @property
+    def part_size(self) -> int:
+        """Examples of one forward and backward pass: a batch, or its largest part."""
+        return -(-self.batch_size // self.accumulate)
 
     @property
     def label(self) -> str:
@@ -153,7 +157,8 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> dict[str
         "ratio"}; ``flatness`` where the run asks for it; ``data``, a language task's counts; ``seconds_per_step``; ``state_bytes`` of the
         optimizer; ``peak_bytes`` of the device, or of the process on a CPU; ``environment``.
     """
-    task = get_task(run.task, data, run.subset, device, run.precision, run.fine_tuning, run.evaluate_at_most)
+    # twice the rows of a training pass: without gradients they take no more memory
+    task = get_task(run.task, data, run.subset, device, run.precision, run.fine_tuning, run.evaluate_at_most, at_once=2 * run.part_size)
     training = Training(run, task)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)  # or a run would inherit the peak of those before
@@ -235,7 +240,7 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
     from dualadam.flatness import MeanLoss, sam_sharpness, top_eigenvalues  # needs scipy, which a machine that only trains may lack
 
     task = training.task
-    wanted = 256 if training.run.language is None else -(-training.run.batch_size // training.run.accumulate)  # what fits in training
+    wanted = 256 if training.run.language is None else training.run.part_size
     batch_size = min(wanted, task.num_train)
     num_batches = max(1, FLATNESS_EXAMPLES // batch_size)
     batches = list(itertools.islice(task.batches(batch_size, torch.Generator().manual_seed(0), False), num_batches))
@@ -244,11 +249,20 @@ def measure_flatness(training: Training) -> dict[str, float | None]:
         "sam_sharpness": lambda loss: sam_sharpness(loss, 0.05),
         "adaptive_sharpness": lambda loss: sam_sharpness(loss, 0.5, adaptive=True),
     }
-    found: dict[str, float | None] = dict.fromkeys(measures)
+
+    def measured(measure: Callable[[MeanLoss], float], parts: int = 1) -> float | None:
+        pieces = [piece for batch in batches for piece in split_batch(batch, parts)]
+        try:
+            return measure(MeanLoss(training.model, task.loss, pieces, num_examples=task.weight))
+        except torch.OutOfMemoryError:  # two backward passes take more than training
+            if parts >= batch_size:
+                raise
+        except (RuntimeError, ValueError):
+            return None
+        return measured(measure, 2 * parts)  # here, where the exception no longer holds the tensors that filled the memory
+
     switch_mode(training.optimizer, "eval")
-    for name, measure in measures.items():
-        with contextlib.suppress(RuntimeError, ValueError):  # told by the None that stays
-            found[name] = measure(MeanLoss(training.model, task.loss, batches, num_examples=task.weight))
+    found = {name: measured(measure) for name, measure in measures.items()}
     switch_mode(training.optimizer, "train")
     return found
 

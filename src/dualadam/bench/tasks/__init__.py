@@ -73,6 +73,11 @@ class Metric:
     worst: float = 0.0  # what a diverged run counts as
     of_examples: bool = False  # the share of the examples that are right, which ``Scores.correct`` tells apart
 
+    @property
+    def sign(self) -> float:
+        """What a difference is multiplied by, so that positive is better."""
+        return 1.0 if self.higher_is_better else -1.0
+
 
 ACCURACY = {"accuracy": Metric("%", of_examples=True)}
 
@@ -166,6 +171,7 @@ def get_task(
     precision: str = "float32",
     language: FineTuning | None = None,
     evaluate_at_most: int | None = None,
+    at_once: int | None = None,
 ) -> Task:
     """Load a task once per process.
 
@@ -177,6 +183,7 @@ def get_task(
         precision: "float32", or "bfloat16" for autocast of the forward pass.
         language: for language tasks, the model and how it is trained; None takes the first model and the defaults.
         evaluate_at_most: judge only so many examples of the validation and test splits; None: all.
+        at_once: a language task judges so many examples in one forward pass at most; None leaves it to the task.
 
     Raises:
         ValueError: unknown name. FileNotFoundError: the data is not there; the message says what is expected where.
@@ -185,7 +192,7 @@ def get_task(
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
     entry = TASKS[name]
-    options = {"language": language or FineTuning(entry.models[0])} if entry.language else {}
+    options: dict[str, Any] = {"language": language or FineTuning(entry.models[0]), "at_once": at_once} if entry.language else {}
     task: Task = _load(entry.factory, data=data, subset=subset, device=device, precision=precision, **options)
     if evaluate_at_most is not None:
         task.limit_evaluation(evaluate_at_most)

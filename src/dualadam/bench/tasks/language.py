@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,9 @@ from dualadam.bench.tasks.language_tasks import ClassificationTask, GenerationTa
 from dualadam.bench.tasks.tokens import Sequences, kept, tokenise_dialogues, tokenise_texts
 
 
-def read_task(name: str, *, data: str | None, subset: int | None, device: str, precision: str, language: FineTuning) -> LanguageTask:
+def read_task(
+    name: str, *, data: str | None, subset: int | None, device: str, precision: str, language: FineTuning, at_once: int | None = None
+) -> LanguageTask:
     """Return a data set of `language_data` in the tokens of a model, cut to what the model reads.
 
     subset is a fixed part of the training split, stratified by class. Training examples of which the cut leaves no answer are left out.
@@ -27,6 +30,8 @@ def read_task(name: str, *, data: str | None, subset: int | None, device: str, p
     corpus = read_corpus(name, data)
     classification = TASKS[name].language == "classification"
     classes = sorted({row.target for row in corpus.splits["train"]}) if classification else []
+    if len(classes) == 1:
+        raise ValueError(f"data must have labels of more than one class for {name!r}, got {classes[0]!r} alone.")
     labels = {split: torch.tensor([classes.index(r.target) if classes else 0 for r in rows]) for split, rows in corpus.splits.items()}
     rows: dict[Split, list[Row]] = dict(corpus.splits)
     if subset is not None:
@@ -40,7 +45,7 @@ def read_task(name: str, *, data: str | None, subset: int | None, device: str, p
     def tokenised(split: Split) -> Sequences:
         texts, targets = [row.text for row in rows[split]], [] if classification else [row.target for row in rows[split]]
         make = partial(tokenise_texts, tokenizer, texts) if classification else partial(tokenise_dialogues, tokenizer, texts, targets)
-        return kept(models.cache_folder(), [1, fingerprint, max_length, texts, targets], lambda: make(max_length=max_length))
+        return kept(models.cache_folder(), [2, fingerprint, max_length, texts, targets], lambda: make(max_length=max_length))
 
     sequences = {split: tokenised(split) for split in rows}
     facts = {
@@ -48,25 +53,45 @@ def read_task(name: str, *, data: str | None, subset: int | None, device: str, p
         "examples": {split: len(s) for split, s in sequences.items()},
         "truncated": {split: s.num_truncated for split, s in sequences.items()},
         "duplicates": corpus.duplicates,
+        "made_of": {
+            "texts": hashlib.sha256(b"".join(a.tobytes() for s in sequences for a in _arrays(sequences[s], labels[s]))).hexdigest()[:16],
+            "weights": models.weights_fingerprint(language.model),
+        },
     }
     fill = models.pad_token(tokenizer)
-    common: dict[str, Any] = {"fill": fill, "device": device, "precision": precision, "facts": facts}
+    common: dict[str, Any] = {"fill": fill, "device": device, "precision": precision, "facts": facts, "at_once": at_once}
     make = partial(models.load_model, language, len(classes) or None, device)
     if classification:
         return ClassificationTask(sequences, labels, make, **common)
-    whole = np.flatnonzero(sequences["train"].prompts < sequences["train"].lengths)
-    facts["without_answer"] = len(sequences["train"]) - len(whole)
-    sequences["train"] = sequences["train"].chosen(whole)
+    whole = {split: np.flatnonzero(s.prompts < s.lengths) for split, s in sequences.items()}
+    if empty := [split for split in whole if not len(whole[split])]:
+        raise ValueError(
+            f"max_length must leave a part of the answer of some {empty[0]} example, got {max_length}, which the prompts fill; "
+            "the model's context may be what limits it."
+        )
+    facts["without_answer"] = {split: len(s) - len(whole[split]) for split, s in sequences.items()}
+    sequences["train"] = sequences["train"].chosen(whole["train"])
 
     def decode(model: nn.Module, prompts: Tensor, mask: Tensor) -> list[str]:
-        room = max(1, models.context_length(language.model) - prompts.shape[1])
-        found = models.decode_greedily(model, prompts, mask, min(language.max_new_tokens, room), tokenizer.eos_token_id)
-        return tokenizer.batch_decode(found, skip_special_tokens=True)
+        lengths = mask.sum(1).cpu()
+        rooms = (models.context_length(language.model) - lengths).clamp(1, language.max_new_tokens)
+        answers = [""] * len(prompts)
+        for room in rooms.unique().tolist():  # one, unless prompts reach the context's end: an answer does not depend on its neighbours
+            rows = (rooms == room).nonzero()[:, 0].tolist()
+            width = int(lengths[rows].max())
+            found = models.decode_greedily(model, prompts[rows, -width:], mask[rows, -width:], room, tokenizer.eos_token_id)
+            for row, answer in zip(rows, tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
+                answers[row] = answer
+        return answers
 
     same = same_text if name == "jsonl-generation" else same_number
     responses = {split: [row.target for row in rows[split]] for split in rows}
     packed = max_length if language.packed else None
     return GenerationTask(sequences, responses, make, same=same, decode=decode, row_length=packed, **common)
+
+
+def _arrays(sequences: Sequences, labels: Tensor) -> tuple[np.ndarray, ...]:
+    return sequences.tokens, sequences.ends, sequences.prompts, labels.numpy()
 
 
 bbc_news = partial(read_task, "bbc-news")

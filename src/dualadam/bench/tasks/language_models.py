@@ -10,12 +10,12 @@ import io
 import os
 import re
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from dualadam.bench.tasks import FineTuning
@@ -63,8 +63,19 @@ def _source(name: str) -> str:
 def _dequantised(file: Path) -> Path:
     """Return a folder with the float32 weights of a GGUF file, made on first use: 30 s and four bytes a parameter on disk."""
     folder = cache_folder() / "models" / f"{file.stem}-{hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
-    if folder.is_dir():
-        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(
+        folder.parent / f"{folder.name}.lock"
+    ):  # made by one process, while the others wait: it takes four times its size in memory
+        if not folder.is_dir():
+            part = folder.parent / f"{folder.name}.part"
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
+            _dequantise(file, part)
+            part.rename(folder)
+    return folder
+
+
+def _dequantise(file: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     _quieten()
@@ -76,17 +87,8 @@ def _dequantised(file: Path) -> Path:
             delattr(model.config, key)
     plain = type(model)(type(model.config)(**model.config.to_dict()))
     plain.load_state_dict(model.state_dict())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
-    plain.save_pretrained(part)
-    AutoTokenizer.from_pretrained(**where).save_pretrained(part)
-    try:
-        part.rename(folder)
-    except OSError:  # another process was faster, and its folder is as good
-        shutil.rmtree(part)
-        if not folder.is_dir():
-            raise
-    return folder
+    plain.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
 
 
 def _quieten() -> None:
@@ -118,6 +120,7 @@ def load_tokenizer(name: str) -> tuple[Any, str]:
     return tokenizer, hashlib.sha256(f"{state}{tokenizer.chat_template}{tokenizer.eos_token_id}".encode()).hexdigest()
 
 
+@functools.lru_cache(maxsize=4)
 def context_length(name: str) -> int:
     """Return how many tokens a model reads at most, as its configuration or its tokenizer says; a very large number where neither does."""
     from transformers import AutoConfig
@@ -135,8 +138,14 @@ def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.
         num_classes: outputs of a new head over the sequence; None takes the language model's own head.
         device: where it lives.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, GenerationConfig
 
+    config = _load(AutoConfig, options.model)
+    if num_classes is None and config.is_encoder_decoder:
+        raise ValueError(f"model must be a causal language model for a generation task, got {options.model!r}, which has an encoder.")
+    window = getattr(config, "sliding_window", None)
+    if options.packed and window is not None and window < options.max_length:
+        raise ValueError(f"packed must be false where the model's sliding window, {window}, is below max_length, got {options.max_length}.")
     common: dict[str, Any] = {"dtype": getattr(torch, options.dtype)}
     if options.packed:
         common["attn_implementation"] = "sdpa"  # takes masks of any shape
@@ -145,16 +154,74 @@ def load_model(options: FineTuning, num_classes: int | None, device: str) -> nn.
         model, info = _load(AutoModelForCausalLM, options.model, **common)
         model.generation_config = GenerationConfig()  # answers are compared by plain greedy decoding, without a model's own penalties
     else:
-        model, info = _load(AutoModelForSequenceClassification, options.model, num_labels=num_classes, **common)
+        model, info = _load(
+            AutoModelForSequenceClassification, options.model, num_labels=num_classes, ignore_mismatched_sizes=True, **common
+        )
+    check_weights(model, info, options.model, num_classes)
+    check_sizes(model, options)
     model.config.pad_token_id = pad_token(load_tokenizer(options.model)[0])
     choose_parameters(model, options, num_classes is not None)
     if options.parameters == "lora":
-        new = {name.rpartition(".")[0] for name in info["missing_keys"]}
+        new = {name.rpartition(".")[0] for name in drawn(info)}
         model = with_lora(model, options, num_classes is not None, sorted(new))
     if options.gradient_checkpointing:
         newer = getattr(model, "activation_checkpointing_enable", None)  # as later releases call it
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     return model.to(device)
+
+
+def check_weights(model: Any, info: dict[str, Any], name: str, num_classes: int | None) -> None:
+    """Refuse a model of which weights are missing, which transformers draws at random; a classifier's new head is meant to be new.
+
+    Raises:
+        ValueError: and the sentence names a weight.
+    """
+    body = f"{model.base_model_prefix}."
+    # between the body and a new head some encoders have a pooler, which a language model was trained without
+    fresh = drawn(info)
+    # between the body and a new head some encoders have a pooler, which a language model was trained without
+    lost = [k for k in fresh if num_classes is None or (k.startswith(body) and "pooler" not in k)]
+    if lost:
+        stray = f", and has {min(info['unexpected_keys'])} instead" if info["unexpected_keys"] else ""
+        raise ValueError(f"model must have all weights that its config.json asks for, got {name!r}, which lacks {lost[0]}{stray}.")
+
+
+def check_sizes(model: Any, options: FineTuning) -> None:
+    """Refuse a tokenizer with more tokens than the model, and sequences with more than it has places: an index out of range otherwise.
+
+    Raises:
+        ValueError: with both numbers.
+    """
+    tokens, known = model.get_input_embeddings().num_embeddings, len(load_tokenizer(options.model)[0])
+    if known > tokens:
+        raise ValueError(f"model must embed all {known} tokens of its tokenizer, got {options.model!r}, which embeds {tokens}.")
+    for name, module in model.named_modules():  # RoBERTa and its kin keep the first places free
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            places = module.num_embeddings - module.padding_idx - 1
+            if places < min(options.max_length, context_length(options.model)):
+                raise ValueError(f"max_length must be at most {places}, the places of {options.model!r}, got {options.max_length}.")
+
+
+def weights_fingerprint(name: str) -> str:
+    """Return a string that differs where a model's weights do: their files' names, sizes and ends, or the hub's commit."""
+    from transformers import AutoConfig
+
+    folder = Path(_source(name))
+    if not folder.is_dir():
+        return str(getattr(_load(AutoConfig, name), "_commit_hash", None))
+    seen = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin")):
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(2**20)
+            stream.seek(max(0, size - 2**20))
+            seen.update(f"{file.name} {size}".encode() + head + stream.read())
+    return seen.hexdigest()[:16]
+
+
+def drawn(info: dict[str, Any]) -> list[str]:
+    """Return the weights that a folder did not have in the shape that its model needs, so that they were drawn."""
+    return sorted({*info["missing_keys"], *(row[0] for row in info["mismatched_keys"])})
 
 
 def pad_token(tokenizer: Any) -> int:

@@ -37,6 +37,7 @@ class LanguageTask(ABC):
         make: returns the pretrained model, ready to be trained.
         fill: the token that fills rows up.
         facts: counts for the report.
+        at_once: examples that are judged in one forward pass at most; None: `EVALUATION_BATCH`, which is also the most.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class LanguageTask(ABC):
         device: str = "cpu",
         precision: str = "float32",
         facts: dict[str, Any] | None = None,
+        at_once: int | None = None,
     ) -> None:
         self.sequences, self.make, self.fill = sequences, make, fill
         self.device, self.precision, self.facts = device, precision, facts or {}
         self.num_train = len(sequences["train"])
         self.group = GROUP
+        self.at_once = min(at_once or EVALUATION_BATCH, EVALUATION_BATCH)
 
     def make_model(self, name: str) -> nn.Module:
         """Return the pretrained model; the task's texts are in its tokens, so that it is the one the task was made for."""
@@ -69,8 +72,8 @@ class LanguageTask(ABC):
     def evaluation_batches(self, split: Split) -> Iterator[list[int]]:
         """Yield all examples of a split, the longest first."""
         order = np.argsort(-self.sequences[split].lengths, kind="stable").tolist()
-        for start in range(0, len(order), EVALUATION_BATCH):
-            yield order[start : start + EVALUATION_BATCH]
+        for start in range(0, len(order), self.at_once):
+            yield order[start : start + self.at_once]
 
     def limit_evaluation(self, count: int) -> None:
         """Judge from now on only so many examples of the validation and test splits."""
@@ -189,15 +192,25 @@ class GenerationTask(LanguageTask):
         self.responses = self.responses | {split: [self.responses[split][k] for k in indices]}
 
     def make_model(self, name: str) -> nn.Module:
-        """Return the pretrained model; one that would mix the documents of a row is refused.
+        """Return the pretrained model; one that reads ahead, or would mix the documents of a row, is refused.
 
         Raises:
-            ValueError: packed rows give this model other numbers than rows of one document.
+            ValueError: a token changes what is said of those before it, or packed rows give other numbers than rows of one document.
         """
         model = self.make()
+        self._check_causal(model)
         if self.row_length:
             self._check_documents_stay_apart(model)
         return model
+
+    @torch.no_grad()
+    def _check_causal(self, model: nn.Module) -> None:
+        was_training, pair = model.training, torch.tensor([[5, 6, 7, 8], [5, 6, 7, 9]], device=self.device)
+        model.eval()
+        one, other = self.logits(model, pair)[:, :-1].float()
+        model.train(was_training)
+        if (one - other).abs().max() > 1e-3 * one.abs().max():  # rows of one batch: equal but for rounding, if that
+            raise ValueError("model must be a causal language model for a generation task, got one whose tokens see those after them.")
 
     @torch.no_grad()
     def _check_documents_stay_apart(self, model: nn.Module) -> None:
@@ -218,14 +231,18 @@ class GenerationTask(LanguageTask):
 
     def answer_losses(self, model: nn.Module, batch: TokenBatch) -> Tensor:
         """Return the cross-entropy of every answer token, in nats, float32 (T,)."""
-        tokens, documents, targets = (part.to(self.device) for part in batch)
-        if self.row_length and documents.max() > 1:
-            mask, places = attention_within(documents)
-            logits = self.logits(model, tokens, attention_mask=mask, position_ids=places, use_cache=False)
+        tokens, documents, targets = batch
+        rows, places = (targets[:, 1:] != IGNORED).nonzero(as_tuple=True)  # a token is predicted by the one before it
+        shared = bool(self.row_length) and int(documents.max()) > 1
+        # what depends on numbers of the batch is over before it is moved: the device need not be waited for
+        wanted, rows, places = (t.to(self.device) for t in (targets[rows, places + 1], rows, places))
+        tokens, documents = tokens.to(self.device), documents.to(self.device)
+        if shared:
+            mask, positions = attention_within(documents)
+            logits = self.logits(model, tokens, attention_mask=mask, position_ids=positions, use_cache=False)
         else:
             logits = self.logits(model, tokens, attention_mask=(documents > 0).long(), use_cache=False)
-        counts = targets[:, 1:] != IGNORED  # a token is predicted by the one before it
-        return cross_entropy(logits[:, :-1][counts].float(), targets[:, 1:][counts], reduction="none")
+        return cross_entropy(logits[rows, places].float(), wanted, reduction="none")
 
     def loss(self, model: nn.Module, batch: TokenBatch) -> Tensor:
         """Return the mean cross-entropy of the answers' tokens, in nats; 0 where there is none."""

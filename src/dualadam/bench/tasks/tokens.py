@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import uuid
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 IGNORED = -100  # a target that counts for no loss
+TODAY = datetime(2026, 1, 1, tzinfo=UTC)  # for chat templates that tell the date: a run must be the same tomorrow
 GROUP = 50  # batches whose examples are sorted by length together
 
 
@@ -44,7 +47,7 @@ class Sequences:
         start = self.ends[index - 1] if index else 0
         return torch.from_numpy(self.tokens[start : self.ends[index]].astype(np.int64))
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Number of tokens of each sequence."""
         return np.diff(self.ends, prepend=0)
@@ -94,13 +97,29 @@ def tokenise_dialogues(tokenizer: Any, prompts: Sequence[str], responses: Sequen
         raise ValueError("model must be a causal language model for a generation task, got one whose tokenizer has no end of text.")
     if tokenizer.chat_template:
         turns = ([{"role": "user", "content": prompt}] for prompt in prompts)
-        texts = [tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True) for turn in turns]
+        told = {"chat_template": dated(tokenizer.get_chat_template()), "tokenize": False, "add_generation_prompt": True}
+        texts = [tokenizer.apply_chat_template(turn, **told) for turn in turns]
         heads = tokenizer(texts, add_special_tokens=False)["input_ids"]
     else:
         heads = [tokenizer(f"{prompt}\n")["input_ids"] for prompt in prompts]
     answers = tokenizer(list(responses), add_special_tokens=False)["input_ids"]
     rows = [[*head, *answer, tokenizer.eos_token_id] for head, answer in zip(heads, answers, strict=True)]
     return Sequences.of(rows, list(map(len, heads)), max_length)
+
+
+def dated(template: str) -> str:
+    """Return a chat template for which today is `TODAY`: transformers hands functions to no template, so that it gets a macro.
+
+    Example:
+        >>> import jinja2
+        >>> jinja2.Template(dated("{{ strftime_now('%d %b %Y') }}: {{ question }}")).render(question="Why?")
+        '01 Jan 2026: Why?'
+    """
+    if "strftime_now" not in template:
+        return template
+    codes = ["-d", "-m", *"aAbBdHIjmMpSuUwWyYZ"]
+    told = "".join(f".replace('%{code}', '{TODAY.strftime('%' + code)}')" for code in codes)
+    return f"{{%- macro strftime_now(form) -%}}{{{{ form{told} }}}}{{%- endmacro %}}{template}"
 
 
 def kept(folder: Path, key: Sequence[Any], make: Callable[[], Sequences]) -> Sequences:
@@ -111,11 +130,15 @@ def kept(folder: Path, key: Sequence[Any], make: Callable[[], Sequences]) -> Seq
             return Sequences(stored["tokens"], stored["ends"], stored["prompts"], int(stored["num_truncated"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole: either way it is made
         made = make()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    with os.fdopen(handle, "wb") as output:
-        np.savez(output, tokens=made.tokens, ends=made.ends, prompts=made.prompts, num_truncated=made.num_truncated)
-    Path(part).replace(file)
+    part = file.with_suffix(f".{uuid.uuid4().hex}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as output:
+            np.savez(output, tokens=made.tokens, ends=made.ends, prompts=made.prompts, num_truncated=made.num_truncated)
+        part.replace(file)
+    except OSError as error:  # a full disk, or a folder of somebody else's
+        warnings.warn(f"The tokens are not kept, and made again next time: {error}.", stacklevel=2)
+        part.unlink(missing_ok=True)
     return made
 
 
