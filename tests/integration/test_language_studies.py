@@ -94,8 +94,17 @@ def test_a_smoke_test_is_marked_stands_beside_the_study_and_never_in_its_folder(
 
 def test_an_encoder_cannot_generate(tmp_path, tiny_models, capsys):
     arguments = write_study(tmp_path, task="jsonl-generation", model=tiny_models["bert"], metric="perplexity", language="")
-    assert run_command(*arguments) == 1
+    assert run_command(*arguments) == 2
     assert "model must be a causal language model for a generation task" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_a_file_is_told_once_before_there_is_a_folder(tmp_path, tiny_models, capsys):
+    arguments = write_study(tmp_path, task="jsonl-classification", model=tiny_models["bert"], metric="accuracy", language="")
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('\n{"text": "w1"}\n')
+    assert run_command(*arguments) == 2
+    assert capsys.readouterr().err.count("line 41") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_and_an_estimate_need_no_data(tmp_path, tiny_models, capsys):

@@ -21,7 +21,7 @@ from dualadam.bench.report import console_table, write_report
 from dualadam.bench.spec_file import builtin_specs, load_spec
 from dualadam.bench.study import Plan, execute, make_plan, sole_store
 from dualadam.bench.summary import Summary
-from dualadam.bench.tasks import TASKS, TaskEntry, check_data, check_device
+from dualadam.bench.tasks import TASKS, TaskEntry, check_data, check_device, get_task
 from dualadam.bench.train import time_step
 
 
@@ -60,7 +60,10 @@ def compare(
             _print_estimate(plan, executor, width(), device, console)
         return
     if not cluster:
-        check_data(spec.task, data, spec.fine_tuning)
+        if spec.fine_tuning:  # read and tokenised here: what is wrong with texts or tokenizer is told once, and not by every run
+            get_task(spec.task, data, spec.subset, device, spec.precision, spec.fine_tuning)
+        else:
+            check_data(spec.task, data)
     folder = out or Path("runs") / spec.name
     given = {"--out": out, "--data": data, "--cluster": cluster, "--device": device if device != "cpu" else None}
     again = shlex.join(
