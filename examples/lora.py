@@ -34,6 +34,7 @@ set_seed(0)
 text = options.data.read_text() if options.data else load_wine().DESCR
 if options.model:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
     base = AutoModelForCausalLM.from_pretrained(options.model)
 else:
     tokenizer = ByT5Tokenizer()  # bytes

@@ -34,11 +34,12 @@ options = parser.parse_args()
 set_seed(0)
 
 if options.data:
-    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
 else:
     rows = [{"prompt": f"Capital of {country}?", "response": city} for country, city in CAPITALS.items()]
 if options.model:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
     model = AutoModelForCausalLM.from_pretrained(options.model)
 else:
     tokenizer = ByT5Tokenizer(chat_template=TEMPLATE)  # bytes
@@ -55,6 +56,7 @@ def encode(prompt: str, response: str, max_length: int = 512) -> dict[str, list[
 
 
 encoded = [encode(row["prompt"], row["response"]) for row in rows]
+encoded = [row for row in encoded if any(label != -100 for label in row["labels"])]  # a long prompt leaves no response to learn
 with tempfile.TemporaryDirectory() as folder:
     arguments = TrainingArguments(folder, max_steps=options.steps, per_device_train_batch_size=4, warmup_steps=0, report_to=[])
     lr = 1e-4 if options.model else 5e-3

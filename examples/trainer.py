@@ -34,13 +34,14 @@ options = parser.parse_args()
 set_seed(0)
 
 if options.data:
-    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").split("\n") if line.strip()]
+    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
 else:
     rows = [{"text": f"The {thing} was {word}.", "label": label} for label, words in WORDS.items() for word in words for thing in THINGS]
 labels = sorted({row["label"] for row in rows})
 if options.model:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=len(labels))
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
+    model = AutoModelForSequenceClassification.from_pretrained(options.model, num_labels=len(labels), pad_token_id=tokenizer.pad_token_id)
 else:
     words = Tokenizer(models.WordLevel(unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()

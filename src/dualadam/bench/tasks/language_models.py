@@ -177,7 +177,6 @@ def check_weights(model: Any, info: dict[str, Any], name: str, num_classes: int 
         ValueError: and the sentence names a weight.
     """
     body = f"{model.base_model_prefix}."
-    # between the body and a new head some encoders have a pooler, which a language model was trained without
     fresh = drawn(info)
     # between the body and a new head some encoders have a pooler, which a language model was trained without
     lost = [k for k in fresh if num_classes is None or (k.startswith(body) and "pooler" not in k)]

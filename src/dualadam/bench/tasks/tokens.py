@@ -117,8 +117,8 @@ def dated(template: str) -> str:
     """
     if "strftime_now" not in template:
         return template
-    codes = ["-d", "-m", *"aAbBdHIjmMpSuUwWyYZ"]
-    told = "".join(f".replace('%{code}', '{TODAY.strftime('%' + code)}')" for code in codes)
+    codes = {"-d": TODAY.day, "-m": TODAY.month} | {code: TODAY.strftime(f"%{code}") for code in "aAbBdHIjmMpSuUwWyYZ"}
+    told = "".join(f".replace('%{code}', '{said}')" for code, said in codes.items())
     return f"{{%- macro strftime_now(form) -%}}{{{{ form{told} }}}}{{%- endmacro %}}{template}"
 
 
