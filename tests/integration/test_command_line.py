@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
@@ -179,3 +181,20 @@ def test_workers_start_where_signals_cannot_be_blocked_as_on_windows(monkeypatch
     monkeypatch.delattr(signal, "pthread_sigmask")
     with process_executor(1) as (executor, _):
         assert executor.submit(torch.get_num_threads).result(timeout=60) == 1
+
+
+def test_an_interrupt_that_another_thread_takes_waits_until_the_processes_are_started(monkeypatch):
+    whole, now = [], threading.Event()
+    striker = threading.Thread(target=lambda: now.wait() and signal.raise_signal(signal.SIGINT))
+    striker.start()  # here, or it would have the mask of the thread that submits
+
+    def submit(self, *args):
+        now.set()
+        striker.join()
+        whole.append(args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with process_executor(1) as (executor, _), pytest.raises(KeyboardInterrupt):
+        executor.submit(print)
+    assert whole == [(print,)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

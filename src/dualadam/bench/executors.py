@@ -35,11 +35,18 @@ class _Processes(ProcessPoolExecutor):
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         if not hasattr(signal, "pthread_sigmask"):  # on Windows each worker ignores it as soon as it runs
             return super().submit(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():  # which alone may set a handler, and is interrupted
+            return super().submit(*args, **kwargs)
+        struck: list[int] = []  # where another thread takes the signal the mask does not hold: half a process would be told nothing
+        handler = signal.signal(signal.SIGINT, lambda number, _: struck.append(number))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().submit(*args, **kwargs)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            signal.signal(signal.SIGINT, handler)
+            if struck:
+                signal.raise_signal(signal.SIGINT)
 
 
 def _start_worker() -> None:
