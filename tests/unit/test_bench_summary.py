@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from bench_cases import TINY, drawn_records, finished
 
+from dualadam.bench.plots import curves
 from dualadam.bench.report import as_dict
 from dualadam.bench.spec_file import BUILTIN, parse_spec
 from dualadam.bench.summary import control_of, summarise
@@ -173,3 +174,11 @@ def test_a_metric_without_unit_leaves_no_gap_in_the_sentence():
     sentence = summarise(spec, drawn_records(spec)).sentence
     assert " less Adam + warm-up: " in sentence
     assert "  " not in sentence
+
+
+@pytest.mark.parametrize("points", [1, 2])
+def test_a_learning_curve_of_one_point_is_seen(study, points):
+    spec, records = study
+    short = [record | {"curve": record["curve"][-points:]} for record in records]
+    above, below = curves(summarise(spec, short)).figure.axes
+    assert {line.get_marker() for ax in (above, below) for line in ax.lines} == {"o" if points == 1 else "None"}

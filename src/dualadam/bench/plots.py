@@ -190,7 +190,7 @@ def curves(summary: Summary) -> Plot | None:
         for ax, key in ((above, "score"), (below, "train_loss")):
             values = np.array([[point[key] for point in curve] for curve in finished])
             style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.8}
-            ax.plot(steps, values.mean(0), **style)
+            ax.plot(steps, values.mean(0), marker="o" if len(steps) == 1 else None, **style)  # a line of one point is none
             ax.fill_between(steps, values.min(0), values.max(0), color=colour[row.arm], alpha=0.12, lw=0)
             if key == "score":
                 finals += [values.mean(0)[len(steps) // 4 :].min(), values.max()]
