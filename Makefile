@@ -18,7 +18,7 @@ $(VENV)/constraints.txt: constraints.txt Makefile
 	@test -x $(BIN)/python || { echo "Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $@
 
-$(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/optim/_kernel_cpu.cpp
+$(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/optim/_kernels/cpu.cpp
 	@echo "Installing $(TORCH), then dualadam and its tools (a few minutes the first time)"
 	@$(PIP) '$(TORCH)'
 	@$(PIP) --editable '.[dev]'

@@ -5,7 +5,15 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 # -fno-math-errno: without it gcc emits no packed square root. -ffp-contract=off: the same bits with and without fused multiply-add.
-UNIX_FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
+UNIX_FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    "-g0",
+]
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 
 
@@ -38,6 +46,13 @@ class TagWheel(bdist_wheel):
 
 setup(
     # optional: without a compiler the installation succeeds, and fused=True says why it is missing
-    ext_modules=[Extension("dualadam.optim.libdualadam_cpu", ["src/dualadam/optim/_kernel_cpu.cpp"], language="c++", optional=True)],
+    ext_modules=[
+        Extension(
+            "dualadam.optim._kernels.libdualadam_cpu",
+            ["src/dualadam/optim/_kernels/cpu.cpp"],
+            language="c++",
+            optional=True,
+        )
+    ],
     cmdclass={"build_ext": BuildLibrary, "bdist_wheel": TagWheel},
 )

@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT / "src"))
 import torch  # noqa: E402
 
 from dualadam import DualAdam  # noqa: E402
-from dualadam.optim import _kernel_triton, fused_status  # noqa: E402
+from dualadam.optim import fused_status  # noqa: E402
+from dualadam.optim._kernels import triton as triton_kernel
 
 BYTES = 28  # a float32 parameter: reads p, g, m, v and writes p, m, v
 TUNED = list(itertools.product((8_192, 16_384, 32_768, 65_536), (512, 1_024, 2_048), (4, 8)))
@@ -47,9 +48,23 @@ def resnet18_shapes() -> list[tuple[int, ...]]:
 
 def vit_shapes(width: int = 384, depth: int = 12) -> list[tuple[int, ...]]:
     """Return the shapes of ViT-S/16 for 1,000 classes: 22 M parameters."""
-    layer = [(width,)] * 2 + [(3 * width, width), (3 * width,), (width, width), (width,)] + [(width,)] * 2
+    layer = (
+        [(width,)] * 2
+        + [(3 * width, width), (3 * width,), (width, width), (width,)]
+        + [(width,)] * 2
+    )
     layer += [(4 * width, width), (4 * width,), (width, 4 * width), (width,)]
-    return [(width, 3, 16, 16), (width,), (1, 1, width), (1, 197, width), *layer * depth, (width,), (width,), (1000, width), (1000,)]
+    return [
+        (width, 3, 16, 16),
+        (width,),
+        (1, 1, width),
+        (1, 197, width),
+        *layer * depth,
+        (width,),
+        (width,),
+        (1000, width),
+        (1000,),
+    ]
 
 
 LISTS: dict[str, list[tuple[int, ...]]] = {
@@ -84,7 +99,10 @@ def interleaved(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str,
 def make_params(shapes: list[tuple[int, ...]]) -> list[torch.nn.Parameter]:
     """Return parameters with gradients on the device."""
     generator = torch.Generator("cuda").manual_seed(0)
-    params = [torch.nn.Parameter(torch.randn(s, device="cuda", generator=generator) * 0.02) for s in shapes]
+    params = [
+        torch.nn.Parameter(torch.randn(s, device="cuda", generator=generator) * 0.02)
+        for s in shapes
+    ]
     for p in params:
         p.grad = torch.randn(p.shape, device="cuda", generator=generator) * 1e-3
     return params
@@ -94,7 +112,11 @@ def copy_bandwidth(rounds: int) -> float:
     """Return the bytes a second, read and written, of copying a large tensor."""
     source = torch.empty(200_000_000, device="cuda")
     target = torch.empty_like(source)
-    return 8 * source.numel() / statistics.median(interleaved({"copy": lambda: target.copy_(source)}, rounds)["copy"])
+    return (
+        8
+        * source.numel()
+        / statistics.median(interleaved({"copy": lambda: target.copy_(source)}, rounds)["copy"])
+    )
 
 
 def tune(rounds: int) -> list[dict[str, float]]:
@@ -103,11 +125,13 @@ def tune(rounds: int) -> list[dict[str, float]]:
     optimizer = DualAdam(params, lr=1e-6, switch_rate=1e-6, fused=True)
     tried = []
     for chunk, block, warps in TUNED:
-        _kernel_triton.CHUNK, _kernel_triton.BLOCK, _kernel_triton.WARPS = chunk, block, warps
+        triton_kernel.CHUNK, triton_kernel.BLOCK, triton_kernel.WARPS = chunk, block, warps
         seconds = statistics.median(interleaved({"step": optimizer.step}, rounds)["step"])
         tried.append({"chunk": chunk, "block": block, "warps": warps, "seconds": seconds})
     tried.sort(key=lambda row: row["seconds"])
-    _kernel_triton.CHUNK, _kernel_triton.BLOCK, _kernel_triton.WARPS = (int(tried[0][k]) for k in ("chunk", "block", "warps"))
+    triton_kernel.CHUNK, triton_kernel.BLOCK, triton_kernel.WARPS = (
+        int(tried[0][k]) for k in ("chunk", "block", "warps")
+    )
     return tried
 
 
@@ -115,12 +139,22 @@ def compare(name: str, bandwidth: float, rounds: int) -> dict[str, Any]:
     """Time a step on one list against torch's fused AdamW; both share the parameters."""
     params = make_params(LISTS[name])
     num = sum(p.numel() for p in params)
-    ours, theirs = DualAdam(params, lr=1e-6, switch_rate=1e-6, fused=True), torch.optim.AdamW(params, lr=1e-6, fused=True)
+    ours, theirs = (
+        DualAdam(params, lr=1e-6, switch_rate=1e-6, fused=True),
+        torch.optim.AdamW(params, lr=1e-6, fused=True),
+    )
     times = interleaved({"ours": ours.step, "theirs": theirs.step}, rounds)
     ratios = [a / b for a, b in zip(times["ours"], times["theirs"], strict=True)]
     seconds = {key: statistics.median(values) for key, values in times.items()}
     share = BYTES * num / seconds["ours"] / bandwidth
-    return {"list": name, "parameters": num, "tensors": len(params), **seconds, "ratio": statistics.median(ratios), "share_of_copy": share}
+    return {
+        "list": name,
+        "parameters": num,
+        "tensors": len(params),
+        **seconds,
+        "ratio": statistics.median(ratios),
+        "share_of_copy": share,
+    }
 
 
 def verdict(rows: list[dict[str, Any]]) -> list[str]:
@@ -137,7 +171,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--skip-checks", action="store_true", help="do not run the tests first")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "records" / f"{datetime.date.today()}_cuda-kernel")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "benchmarks" / "records" / f"{datetime.date.today()}_cuda-kernel",
+    )
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("This benchmark needs a CUDA device, and torch finds none.")
@@ -145,17 +183,34 @@ def main() -> None:
     if not status.available:
         sys.exit(f"This benchmark needs the Triton kernel: {status.reason}.")
     if not options.skip_checks:
-        tests = [str(ROOT / "tests" / "integration" / name) for name in ("test_fused_gpu.py", "test_training_tools.py")]
-        if subprocess.run([sys.executable, "-m", "pytest", "-q", "-m", "gpu", *tests], cwd=ROOT, check=False).returncode:
+        tests = [
+            str(ROOT / "tests" / "integration" / name)
+            for name in ("test_fused_gpu.py", "test_training_tools.py")
+        ]
+        if subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *tests], cwd=ROOT, check=False
+        ).returncode:
             sys.exit("The checks failed: nothing was timed.")
     bandwidth = copy_bandwidth(options.rounds)
     tried = tune(max(options.rounds // 5, 5))
     rows = [compare(name, bandwidth, options.rounds) for name in LISTS]
-    environment = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "python": platform.python_version()}
-    record = {"environment": environment, "copy_bytes_per_second": bandwidth, "tuning": tried, "rows": rows, "bars": verdict(rows)}
+    environment = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    record = {
+        "environment": environment,
+        "copy_bytes_per_second": bandwidth,
+        "tuning": tried,
+        "rows": rows,
+        "bars": verdict(rows),
+    }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "record.json").write_text(json.dumps(record, indent=1) + "\n")
-    print("\n".join([f"best: {tried[0]}", *record["bars"], f"Record: {options.out / 'record.json'}"]))
+    print(
+        "\n".join([f"best: {tried[0]}", *record["bars"], f"Record: {options.out / 'record.json'}"])
+    )
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dualadam.bench import stats
-from dualadam.bench.spec import Spec
-from dualadam.bench.study import read_records
-from dualadam.bench.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
+from dualadam.compare import stats
+from dualadam.compare.execute import read_records
+from dualadam.compare.spec import Spec
+from dualadam.compare.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "evidence.md"
@@ -26,7 +26,9 @@ STUDIES = {  # spec -> what it is called here
     "fashion-mnist_study": "Fashion-MNIST, 6,000 images",
     "cifar10_study": "CIFAR-10, 10,000 images",
 }
-LANGUAGE = {"rotten-tomatoes_study": "Rotten Tomatoes, MiniLM"}  # claims 1 to 3 of these are claim 7
+LANGUAGE = {
+    "rotten-tomatoes_study": "Rotten Tomatoes, MiniLM"
+}  # claims 1 to 3 of these are claim 7
 REGIME, ESCAPE, NETWORKS = "fashion-mnist_regime", "escape", "escape-networks"
 REGIME_TITLE = "Fashion-MNIST, 2,000 images"
 CLAIMS = {
@@ -39,7 +41,12 @@ CLAIMS = {
     7: "Fine-tuned language models gain",
     8: "Where does the inverse part begin to matter?",
 }
-WORDS = {"better": "held", "worse": "not held", "equivalent": "equivalent", "not decided": "not decided"}
+WORDS = {
+    "better": "held",
+    "worse": "not held",
+    "equivalent": "equivalent",
+    "not decided": "not decided",
+}
 FORGIVEN = 1.0  # percentage points below an arm's best that still count as near it
 
 
@@ -61,19 +68,28 @@ def find(name: str) -> Path | None:
 
 def load(folder: Path) -> Summary:
     """Return the summary of a recorded comparison."""
-    return summarise(Spec.model_validate_json((folder / "spec.json").read_text()), read_records(folder / "runs.jsonl"))
+    return summarise(
+        Spec.model_validate_json((folder / "spec.json").read_text()),
+        read_records(folder / "runs.jsonl"),
+    )
 
 
 def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
     """Return an interval as the page shows it; one that contains 0 says so."""
-    mean, low, high = (round(x, digits) + 0.0 for x in (interval.mean, interval.low, interval.high))  # no -0.00
+    mean, low, high = (
+        round(x, digits) + 0.0 for x in (interval.mean, interval.low, interval.high)
+    )  # no -0.00
     zero = "; contains 0" if interval.low <= 0 <= interval.high else ""
-    return f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
+    return (
+        f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
+    )
 
 
 def difference(first: ArmSummary, second: ArmSummary) -> stats.Difference:
     """Return first less second on the test split, paired over the judged seeds."""
-    return stats.paired_difference(first.scores, second.scores, np.random.default_rng(BOOTSTRAP_SEED))
+    return stats.paired_difference(
+        first.scores, second.scores, np.random.default_rng(BOOTSTRAP_SEED)
+    )
 
 
 def rivals(study: str, summary: Summary) -> Iterator[Row]:
@@ -86,12 +102,20 @@ def rivals(study: str, summary: Summary) -> Iterator[Row]:
         if other.block == dual.block and other.optimizer in ("Adam", "AdamW", "NAdam", "RAdam")
     ]
     differences = [difference(*pair) for pair in pairs]
-    for (dual, other), d, p in zip(pairs, differences, stats.holm([d.p for d in differences]), strict=True):
+    for (dual, other), d, p in zip(
+        pairs, differences, stats.holm([d.p for d in differences]), strict=True
+    ):
         verdict = stats.verdict(d, summary.spec.primary.margin)
         if verdict in ("better", "worse") and p >= 1 - stats.LEVEL:
             verdict = "not decided"
         comparison = f"DualAdam less {other.arm}, {dual.block}"
-        yield Row(1 if other.optimizer == "Adam" else 2, study, comparison, f"{shown(d)}; Holm p = {p:.3f}", WORDS[verdict])
+        yield Row(
+            1 if other.optimizer == "Adam" else 2,
+            study,
+            comparison,
+            f"{shown(d)}; Holm p = {p:.3f}",
+            WORDS[verdict],
+        )
 
 
 def controls(study: str, summary: Summary) -> Iterator[Row]:
@@ -113,17 +137,29 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
         if row.optimizer == "InvAdam":
             d = difference(row, reference)
             points = f"; {row.diverged_points} of {row.num_points} points and {row.diverged} of {d.n} judged runs diverged"
-            verdict = {"worse": "held", "better": "not held"}.get(stats.verdict(d, summary.spec.primary.margin), "not decided")
-            yield Row(6, study, f"InvAdam less {reference.arm}, {row.block}", shown(d) + points, verdict)
+            verdict = {"worse": "held", "better": "not held"}.get(
+                stats.verdict(d, summary.spec.primary.margin), "not decided"
+            )
+            yield Row(
+                6, study, f"InvAdam less {reference.arm}, {row.block}", shown(d) + points, verdict
+            )
 
 
 def flatter(study: str, summary: Summary) -> Iterator[Row]:
     """Claim 4: paired ratios of the measures of flatness, over the seeds in which both were measured."""
     for dual in (row for row in summary.arms if row.optimizer == "DualAdam" and row.flatness):
         for other in summary.arms:
-            if other.block != dual.block or other.optimizer not in ("Adam", "AdamW", "Adam+warmup", "AdamW+warmup"):
+            if other.block != dual.block or other.optimizer not in (
+                "Adam",
+                "AdamW",
+                "Adam+warmup",
+                "AdamW+warmup",
+            ):
                 continue
-            for measure, name in (("top_eigenvalue", "largest eigenvalue"), ("adaptive_sharpness", "adaptive SAM sharpness")):
+            for measure, name in (
+                ("top_eigenvalue", "largest eigenvalue"),
+                ("adaptive_sharpness", "adaptive SAM sharpness"),
+            ):
                 logs = list(log_ratios(dual, other, measure))
                 if len(logs) < 2:
                     continue
@@ -133,7 +169,13 @@ def flatter(study: str, summary: Summary) -> Iterator[Row]:
                 one = "; contains 1" if low <= 1 <= high else ""
                 result = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {d.n}{one}"
                 rates = f"lr {dual.setting['lr']:.2g} / {other.setting['lr']:.2g}"
-                yield Row(4, study, f"{name}, DualAdam / {other.arm}, {dual.block}, {rates}", result, verdict)
+                yield Row(
+                    4,
+                    study,
+                    f"{name}, DualAdam / {other.arm}, {dual.block}, {rates}",
+                    result,
+                    verdict,
+                )
 
 
 def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
@@ -154,9 +196,15 @@ def regime(summary: Summary) -> Iterator[Row]:
 
     for block in dict.fromkeys(row.block for row in rows):
         mine = sorted((row for row in rows if row.block == block), key=factor)
-        different = [row for row in mine if row.difference and not row.difference.low <= 0 <= row.difference.high]
+        different = [
+            row
+            for row in mine
+            if row.difference and not row.difference.low <= 0 <= row.difference.high
+        ]
         adjusted = [row for row in different if row.verdict in ("better", "worse")]
-        first, sure = (f"{factor(found[0]):g}" if found else "none" for found in (different, adjusted))
+        first, sure = (
+            f"{factor(found[0]):g}" if found else "none" for found in (different, adjusted)
+        )
         result = f"smallest factor whose interval excludes 0: {first}; after Holm, and beyond the margin: {sure}"
         verdict = "held" if adjusted else "not decided"
         yield Row(8, REGIME_TITLE, f"the inverse part begins to matter, {block}", result, verdict)
@@ -164,9 +212,19 @@ def regime(summary: Summary) -> Iterator[Row]:
         d = row.difference
         assert d is not None
         holm = "; primary" if row is summary.primary else f"; Holm p = {d.p_holm:.3f}"
-        diverged = f"; {row.diverged_points} of {row.num_points} points diverged" if row.diverged_points else ""
+        diverged = (
+            f"; {row.diverged_points} of {row.num_points} points diverged"
+            if row.diverged_points
+            else ""
+        )
         control = arms[row.block, summary.control[row.block]]
-        yield Row(8, REGIME_TITLE, f"{row.arm}, {row.block}, less {control.arm}", shown(d) + holm + diverged, row.verdict)
+        yield Row(
+            8,
+            REGIME_TITLE,
+            f"{row.arm}, {row.block}, less {control.arm}",
+            shown(d) + holm + diverged,
+            row.verdict,
+        )
 
 
 def escapes(folder: Path) -> Iterator[Row]:
@@ -175,18 +233,42 @@ def escapes(folder: Path) -> Iterator[Row]:
     slopes = [r for r in rows if r["table"] in ("slopes", "mixture")]
     held = sum(r["verdict"] == "held" for r in slopes)
     verdict = "held" if held == len(slopes) else "not held"
-    yield Row(5, "escape", "slopes of the exponent within 4 % of quadrature", f"{held} of {len(slopes)}", verdict)
+    yield Row(
+        5,
+        "escape",
+        "slopes of the exponent within 4 % of quadrature",
+        f"{held} of {len(slopes)}",
+        verdict,
+    )
 
     def one(label: str) -> tuple[float, float, float]:
         r = next(r for r in rows if r["label"] == label)
-        return r["simulated"], r["simulated"] - 1.96 * r["error"], r["simulated"] + 1.96 * r["error"]
+        return (
+            r["simulated"],
+            r["simulated"] - 1.96 * r["error"],
+            r["simulated"] + 1.96 * r["error"],
+        )
 
     slope, low, high = one("InvAdam against curvature H")
     result = f"{slope:.3f} [{low:.3f}, {high:.3f}] where theory has -1.5 and Adam -0.5"
-    yield Row(5, "escape", "InvAdam's slope against curvature is steeper than Adam's", result, "held" if high < -0.5 else "not held")
-    (inverse, low, high), (adam, _, adam_high) = (one(f"{name}, ln(tau flat / tau sharp)") for name in ("InvAdam", "Adam"))
+    yield Row(
+        5,
+        "escape",
+        "InvAdam's slope against curvature is steeper than Adam's",
+        result,
+        "held" if high < -0.5 else "not held",
+    )
+    (inverse, low, high), (adam, _, adam_high) = (
+        one(f"{name}, ln(tau flat / tau sharp)") for name in ("InvAdam", "Adam")
+    )
     result = f"ln(tau flat / tau sharp) {inverse:.2f} [{low:.2f}, {high:.2f}], Adam {adam:.2f}"
-    yield Row(5, "escape", "InvAdam tells sharp from flat better than Adam", result, "held" if low > adam_high else "not held")
+    yield Row(
+        5,
+        "escape",
+        "InvAdam tells sharp from flat better than Adam",
+        result,
+        "held" if low > adam_high else "not held",
+    )
     slower, low, high = one("v = 0.5, ln(tau InvAdam / tau Adam)")
     result = f"ln(tau InvAdam / tau Adam) {slower:+.2f} [{low:+.2f}, {high:+.2f}]"
     comparison = "InvAdam leaves sooner than Adam at equal learning rate, v = 0.5"
@@ -196,7 +278,9 @@ def escapes(folder: Path) -> Iterator[Row]:
 def networks(folder: Path) -> Iterator[Row]:
     """Claim 5, on a real network: slopes of the exponent, and the difference to Adam at the same minima, as the record judged them."""
     for claim in json.loads((folder / "claims.json").read_text())["claims"]:
-        wanted = claim["table"] == "slope of the exponent against H" or claim["label"].startswith("InvAdam - Adam")
+        wanted = claim["table"] == "slope of the exponent against H" or claim["label"].startswith(
+            "InvAdam - Adam"
+        )
         if wanted and "InvAdam" in claim["label"]:
             zero = "; contains 0" if claim["low"] <= 0 <= claim["high"] else ""
             result = f"{claim['value']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]{zero}; theory {claim['theory']:+.1f}"
@@ -245,8 +329,17 @@ def render() -> str:
     rows += [Row(claim, "-", "-", "-", "not run") for claim in CLAIMS if claim not in spoken]
     lines = [INTRODUCTION]
     for claim, text in CLAIMS.items():
-        lines += [f"## {claim}. {text}", "", "| Study | Comparison | Result, 95 % interval | Verdict |", "|---|---|---|---|"]
-        lines += [f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |" for r in rows if r.claim == claim]
+        lines += [
+            f"## {claim}. {text}",
+            "",
+            "| Study | Comparison | Result, 95 % interval | Verdict |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |"
+            for r in rows
+            if r.claim == claim
+        ]
         lines += ["", *([NOTES[claim]] if claim in NOTES and claim in spoken else [])]
     lines += [FORGIVING]
     for title, summary in summaries.items():
@@ -265,7 +358,9 @@ def linked(study: str, folders: dict[str, Path]) -> str:
     """Return a study's name as a link to its record."""
     if study not in folders:
         return study
-    page = next((name for name in ("report.md", "README.md") if (folders[study] / name).exists()), "")
+    page = next(
+        (name for name in ("report.md", "README.md") if (folders[study] / name).exists()), ""
+    )
     return f"[{study}](../{(folders[study] / page).relative_to(ROOT)})"
 
 

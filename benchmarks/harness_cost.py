@@ -13,16 +13,19 @@ from unittest import mock
 import torch
 from torch.nn.functional import cross_entropy
 
-from dualadam.bench import train as harness
-from dualadam.bench.optimizers import make_optimizer
-from dualadam.bench.spec_file import load_spec
-from dualadam.bench.study import make_plan
-from dualadam.bench.tasks import get_task
-from dualadam.bench.tasks.images import ImageTask, synthetic
+from dualadam.compare import train as harness
+from dualadam.compare.execute import make_plan
+from dualadam.compare.optimizers import make_optimizer
+from dualadam.compare.spec_file import load_spec
 from dualadam.optim import decay_groups
+from dualadam.tasks import get_task
+from dualadam.tasks.images.task import ImageTask, synthetic
 
 BATCH = 64
-STEPS = {"digits": 50, "grey 28x28": 10}  # of a round: short ones, so that both loops meet the same moments
+STEPS = {
+    "digits": 50,
+    "grey 28x28": 10,
+}  # of a round: short ones, so that both loops meet the same moments
 
 
 def grey_28(num_train: int = 6400) -> ImageTask:
@@ -34,7 +37,9 @@ def bare(task: ImageTask, run: harness.Run) -> float:
     """Return the seconds of a step of the loop that everybody writes: images normalised once, shuffled, cut into batches."""
     torch.manual_seed(0)
     model = task.make_model(run.model)
-    optimizer = make_optimizer(run.optimizer, decay_groups(model, run.weight_decay), run.settings, run.weight_decay)
+    optimizer = make_optimizer(
+        run.optimizer, decay_groups(model, run.weight_decay), run.settings, run.weight_decay
+    )
     images, labels = task.normalised(task.images["train"]), task.labels["train"]
     model.train()
     total, step = 0.0, 0
@@ -62,10 +67,21 @@ def main() -> None:
     torch.set_num_threads(1)
     template = make_plan(load_spec("digits")).tuning_runs[0]
     print(f"torch {torch.__version__}, 1 thread, small-cnn, batches of {BATCH}")
-    print(f"{'data':<12}{'optimizer':<12}{'bare, ms':>10}{'harness, ms':>13}{'ratio':>8}{'quartiles':>18}{'rounds':>8}")
+    print(
+        f"{'data':<12}{'optimizer':<12}{'bare, ms':>10}{'harness, ms':>13}{'ratio':>8}{'quartiles':>18}{'rounds':>8}"
+    )
     for name, task in {"digits": get_task("digits"), "grey 28x28": grey_28()}.items():
-        for optimizer, settings in (("AdamW", {"lr": 1e-3}), ("DualAdam", {"lr": 1e-3, "switch_rate": 0.1})):
-            changes = {"optimizer": optimizer, "settings": settings, "weight_decay": 0.01, "epochs": None, "batch_size": BATCH}
+        for optimizer, settings in (
+            ("AdamW", {"lr": 1e-3}),
+            ("DualAdam", {"lr": 1e-3, "switch_rate": 0.1}),
+        ):
+            changes = {
+                "optimizer": optimizer,
+                "settings": settings,
+                "weight_decay": 0.01,
+                "epochs": None,
+                "batch_size": BATCH,
+            }
             run = replace(template, **changes, steps=STEPS[name])
             pairs = []
             deadline = time.monotonic() + arguments.seconds
@@ -75,7 +91,9 @@ def main() -> None:
             pairs = pairs[1:]  # the first round warms up
             low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in pairs], n=4)
             ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-            print(f"{name:<12}{optimizer:<12}{ours:>10.3f}{theirs:>13.3f}{middle:>8.3f}{f'{low:.3f} to {high:.3f}':>18}{len(pairs):>8}")
+            print(
+                f"{name:<12}{optimizer:<12}{ours:>10.3f}{theirs:>13.3f}{middle:>8.3f}{f'{low:.3f} to {high:.3f}':>18}{len(pairs):>8}"
+            )
 
 
 if __name__ == "__main__":

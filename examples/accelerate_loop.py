@@ -13,7 +13,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from sklearn.datasets import load_wine
-from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ByT5Tokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from dualadam import DualAdam, decay_groups, diagnose, switch_rate_for
 
@@ -30,8 +36,15 @@ if options.model:
     model = AutoModelForCausalLM.from_pretrained(options.model)
 else:
     tokenizer = ByT5Tokenizer()  # bytes
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes))
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+    }
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes)
+    )
 ids = torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
 blocks = ids[: len(ids) // 64 * 64].view(-1, 64)
 
@@ -52,7 +65,9 @@ def train(first_epoch: int, folder: str) -> float:
             accelerator.save_state(folder)
         losses = []
         for batch in loader:
-            with accelerator.accumulate(model):  # divides the loss, so gradients are means: the inverse part grows with their square
+            with accelerator.accumulate(
+                model
+            ):  # divides the loss, so gradients are means: the inverse part grows with their square
                 loss = model(input_ids=batch, labels=batch).loss
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:

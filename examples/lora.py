@@ -38,20 +38,37 @@ if options.model:
     base = AutoModelForCausalLM.from_pretrained(options.model)
 else:
     tokenizer = ByT5Tokenizer()  # bytes
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    base = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes))
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+    }
+    base = LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes)
+    )
 ids = tokenizer(text, add_special_tokens=False)["input_ids"]
 blocks = [{"input_ids": ids[i : i + 64]} for i in range(0, len(ids) - 63, 64)]
 
-model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+model = get_peft_model(
+    base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+)
 model.print_trainable_parameters()
 lr = 2e-4 if options.model else 5e-3
 # was: optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=lr, loraplus_lr_ratio=8)
-optimizer = create_loraplus_optimizer(model, DualAdam, lr=lr, loraplus_lr_ratio=8, switch_rate=switch_rate_for(options.steps))
+optimizer = create_loraplus_optimizer(
+    model, DualAdam, lr=lr, loraplus_lr_ratio=8, switch_rate=switch_rate_for(options.steps)
+)
 with tempfile.TemporaryDirectory() as folder:
     trainer = Trainer(
         model,
-        TrainingArguments(folder, max_steps=options.steps, per_device_train_batch_size=4, warmup_steps=0, report_to=[]),
+        TrainingArguments(
+            folder,
+            max_steps=options.steps,
+            per_device_train_batch_size=4,
+            warmup_steps=0,
+            report_to=[],
+        ),
         train_dataset=blocks[:-4],
         eval_dataset=blocks[-4:],
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
@@ -61,6 +78,8 @@ with tempfile.TemporaryDirectory() as folder:
     trainer.train()
     after = trainer.evaluate()["eval_loss"]
 states = [state for state in optimizer.state.values() if state]
-print(f"state of {sum(state['exp_avg'].numel() for state in states):,} parameters in {len(states)} tensors")
+print(
+    f"state of {sum(state['exp_avg'].numel() for state in states):,} parameters in {len(states)} tensors"
+)
 print(f"held-out loss {before:.3f} before, {after:.3f} after {options.steps} steps")
 assert after < before, (before, after)

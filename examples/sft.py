@@ -23,7 +23,15 @@ from transformers import (
 
 from dualadam import DualAdam, switch_rate_for
 
-CAPITALS = {"Chad": "N'Djamena", "Fiji": "Suva", "Laos": "Vientiane", "Mali": "Bamako", "Oman": "Muscat", "Peru": "Lima", "Togo": "Lomé"}
+CAPITALS = {
+    "Chad": "N'Djamena",
+    "Fiji": "Suva",
+    "Laos": "Vientiane",
+    "Mali": "Bamako",
+    "Oman": "Muscat",
+    "Peru": "Lima",
+    "Togo": "Lomé",
+}
 TEMPLATE = """{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
 
 parser = argparse.ArgumentParser()
@@ -34,31 +42,53 @@ options = parser.parse_args()
 set_seed(0)
 
 if options.data:
-    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    rows = [
+        json.loads(line)
+        for line in options.data.read_text(encoding="utf-8-sig").split("\n")
+        if line.strip()
+    ]
 else:
-    rows = [{"prompt": f"Capital of {country}?", "response": city} for country, city in CAPITALS.items()]
+    rows = [
+        {"prompt": f"Capital of {country}?", "response": city} for country, city in CAPITALS.items()
+    ]
 if options.model:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
     model = AutoModelForCausalLM.from_pretrained(options.model)
 else:
     tokenizer = ByT5Tokenizer(chat_template=TEMPLATE)  # bytes
-    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes))
+    sizes = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+    }
+    model = LlamaForCausalLM(
+        LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes)
+    )
 
 
 def encode(prompt: str, response: str, max_length: int = 512) -> dict[str, list[int]]:
     chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    start = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    start = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=True)[
+        "input_ids"
+    ]
     whole = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
     assert whole[: len(start)] == start, "the template changes the prompt when the response follows"
-    return {"input_ids": whole[:max_length], "labels": ([-100] * len(start) + whole[len(start) :])[:max_length]}
+    return {
+        "input_ids": whole[:max_length],
+        "labels": ([-100] * len(start) + whole[len(start) :])[:max_length],
+    }
 
 
 encoded = [encode(row["prompt"], row["response"]) for row in rows]
-encoded = [row for row in encoded if any(label != -100 for label in row["labels"])]  # a long prompt leaves no response to learn
+encoded = [
+    row for row in encoded if any(label != -100 for label in row["labels"])
+]  # a long prompt leaves no response to learn
 with tempfile.TemporaryDirectory() as folder:
-    arguments = TrainingArguments(folder, max_steps=options.steps, per_device_train_batch_size=4, warmup_steps=0, report_to=[])
+    arguments = TrainingArguments(
+        folder, max_steps=options.steps, per_device_train_batch_size=4, warmup_steps=0, report_to=[]
+    )
     lr = 1e-4 if options.model else 5e-3
     trainer = Trainer(
         model,
@@ -67,15 +97,29 @@ with tempfile.TemporaryDirectory() as folder:
         eval_dataset=encoded[:64],
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         # was: optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": lr}),
-        optimizer_cls_and_kwargs=(DualAdam, {"lr": lr, "switch_rate": switch_rate_for(arguments.max_steps)}),
+        optimizer_cls_and_kwargs=(
+            DualAdam,
+            {"lr": lr, "switch_rate": switch_rate_for(arguments.max_steps)},
+        ),
     )
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()["eval_loss"]
 chat = tokenizer.apply_chat_template(
-    [{"role": "user", "content": rows[0]["prompt"]}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    [{"role": "user", "content": rows[0]["prompt"]}],
+    add_generation_prompt=True,
+    return_dict=True,
+    return_tensors="pt",
 )
-answer = model.generate(**chat.to(model.device), max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-print(rows[0]["prompt"], "->", tokenizer.decode(answer[0, chat["input_ids"].shape[1] :], skip_special_tokens=True))
-print(f"loss of the response on training data: {before:.3f} before, {after:.3f} after {options.steps} steps")
+answer = model.generate(
+    **chat.to(model.device), max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
+)
+print(
+    rows[0]["prompt"],
+    "->",
+    tokenizer.decode(answer[0, chat["input_ids"].shape[1] :], skip_special_tokens=True),
+)
+print(
+    f"loss of the response on training data: {before:.3f} before, {after:.3f} after {options.steps} steps"
+)
 assert after < before, (before, after)

@@ -24,7 +24,9 @@ for step in range(steps):
     nn.functional.cross_entropy(model(train_x[batch]), train_y[batch]).backward()
     optimizer.step()
     if step == 9:
-        print(diagnosis := diagnose(optimizer))  # mean w near 1 - alpha and a small ratio: a linear warm-up of Adam
+        print(
+            diagnosis := diagnose(optimizer)
+        )  # mean w near 1 - alpha and a small ratio: a linear warm-up of Adam
 
 accuracy = (model(test_x).argmax(1) == test_y).float().mean().item()
 print(f"test accuracy {accuracy:.3f}")

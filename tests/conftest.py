@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from dualadam.optim import _kernel_cpu
+from dualadam.optim._kernels import cpu as cpu_kernel
 
 # A shell starts background jobs with SIGINT ignored, and every child inherits that: tests of Ctrl-C need the usual handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,7 +21,7 @@ settings.load_profile("deterministic")
 torch.set_num_threads(1)
 
 # Driven by a private module of torch, which a new minor version may change: on another one these tests are not collected.
-PINNED_TORCH, PINNED_TESTS = "2.13.", ["integration/test_torch_database.py"]
+PINNED_TORCH, PINNED_TESTS = "2.13.", ["clients/test_torch_database.py"]
 collect_ignore = [] if torch.__version__.startswith(PINNED_TORCH) else PINNED_TESTS
 
 
@@ -40,11 +40,16 @@ def _fail_if_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
     """Turn a skip into a failure: what CI did not run, it has not shown."""
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome, report.longrepr = "failed", f"Under CI only a missing GPU may skip a test. {reason}"
+        report.outcome, report.longrepr = (
+            "failed",
+            f"Under CI only a missing GPU may skip a test. {reason}",
+        )
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if not item.get_closest_marker("gpu"):
         _fail_if_skipped(report)
@@ -60,8 +65,10 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 @pytest.fixture
 def needs_the_kernel() -> None:
-    if why_not := _kernel_cpu.unavailable():
-        pytest.skip(why_not)  # tests/unit/test_kernel_build.py fails where a compiler could have built it
+    if why_not := cpu_kernel.unavailable():
+        pytest.skip(
+            why_not
+        )  # tests/optim/test_kernel_build.py fails where a compiler could have built it
 
 
 @pytest.fixture
@@ -80,7 +87,11 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from language_model_cases import save_tiny_model  # here: it imports what the optimizers' own tests do without
+    from language_model_cases import (
+        save_tiny_model,
+    )  # here: it imports what the optimizers' own tests do without
 
     kinds = {"llama": "LlamaForCausalLM", "bert": "BertModel"}
-    return {name: save_tiny_model(tmp_path_factory.mktemp(name), kind) for name, kind in kinds.items()}
+    return {
+        name: save_tiny_model(tmp_path_factory.mktemp(name), kind) for name, kind in kinds.items()
+    }

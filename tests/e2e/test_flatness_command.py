@@ -8,9 +8,9 @@ import os
 import pytest
 import torch
 
-from dualadam.bench.tasks import get_task
 from dualadam.cli import main
 from dualadam.flatness import MeanLoss, top_eigenvalues
+from dualadam.tasks import get_task
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,11 @@ def folder(tmp_path_factory):
         "bare": weights,
         "half": {"model": "small-cnn", "state_dict": weights},
         "future": {"task": "imagenet-9000", "model": "small-cnn", "state_dict": weights},
-        "other": {"task": "digits", "model": "small-cnn", "state_dict": {"layer.weight": torch.ones(3)}},
+        "other": {
+            "task": "digits",
+            "model": "small-cnn",
+            "state_dict": {"layer.weight": torch.ones(3)},
+        },
         "numbers": {"accuracy": 0.9},
         "list": [1, 2, 3],
     }.items():
@@ -51,7 +55,20 @@ def run(*arguments):
 
 
 def test_a_checkpoint_is_measured_drawn_and_kept_as_numbers(folder, tmp_path, capsys):
-    assert run(folder / "named.pt", "--examples", 48, "--batch-size", 24, "--k", 2, "--out", tmp_path / "new" / "a.png") == 0
+    assert (
+        run(
+            folder / "named.pt",
+            "--examples",
+            48,
+            "--batch-size",
+            24,
+            "--k",
+            2,
+            "--out",
+            tmp_path / "new" / "a.png",
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "named.pt: small-cnn on 48 training examples of digits" in printed
     assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
@@ -62,31 +79,61 @@ def test_a_checkpoint_is_measured_drawn_and_kept_as_numbers(folder, tmp_path, ca
     model.load_state_dict(torch.load(folder / "bare.pt", weights_only=True))
     everything = list(task.batches(48, torch.Generator(), augment=False))
     expected = top_eigenvalues(MeanLoss(model, task.loss, everything), 2).values
-    assert numbers["top"]["values"] == pytest.approx(expected.tolist(), rel=1e-5)  # float32; the error is the residual (1e-4) squared
+    assert numbers["top"]["values"] == pytest.approx(
+        expected.tolist(), rel=1e-5
+    )  # float32; the error is the residual (1e-4) squared
     assert f"{expected[0]:.4g}" in printed
     assert numbers["num_examples"] == 48
-    assert set(numbers) >= {"loss", "gradient_norm", "trace", "density", "sharpness", "adaptive_sharpness", "settings"}
+    assert set(numbers) >= {
+        "loss",
+        "gradient_norm",
+        "trace",
+        "density",
+        "sharpness",
+        "adaptive_sharpness",
+        "settings",
+    }
 
 
 REFUSED = {
     "no task": (["bare.pt"], "--task must be given: the checkpoint does not name its task."),
-    "no model": (["bare.pt", "--task", "digits"], "--model must be given: the checkpoint does not name its model."),
+    "no model": (
+        ["bare.pt", "--task", "digits"],
+        "--model must be given: the checkpoint does not name its model.",
+    ),
     "no task beside the model": (["half.pt"], "--task must be given"),
-    "another task than the file's": (["named.pt", "--task", "mnist"], "--task must be 'digits', as the checkpoint says, got 'mnist'."),
+    "another task than the file's": (
+        ["named.pt", "--task", "mnist"],
+        "--task must be 'digits', as the checkpoint says, got 'mnist'.",
+    ),
     "an unknown task": (["future.pt"], "got 'imagenet-9000'."),
-    "an unknown model": (["bare.pt", "--task", "digits", "--model", "cnn"], "--model must be one of small-cnn for digits, got 'cnn'."),
-    "weights of another model": (["other.pt"], "must fit the model 'small-cnn' of 'digits', got: Missing key(s)"),
+    "an unknown model": (
+        ["bare.pt", "--task", "digits", "--model", "cnn"],
+        "--model must be one of small-cnn for digits, got 'cnn'.",
+    ),
+    "weights of another model": (
+        ["other.pt"],
+        "must fit the model 'small-cnn' of 'digits', got: Missing key(s)",
+    ),
     "no weights": (["numbers.pt"], "with the key 'state_dict', got the keys: accuracy."),
     "a list": (["list.pt"], "with the key 'state_dict', got list."),
-    "no checkpoint at all": (["garbage.pt"], "must hold tensors and plain values saved by torch.save, and nothing else"),
-    "code in the file": (["trap.pt"], "must hold tensors and plain values saved by torch.save, and nothing else"),
+    "no checkpoint at all": (
+        ["garbage.pt"],
+        "must hold tensors and plain values saved by torch.save, and nothing else",
+    ),
+    "code in the file": (
+        ["trap.pt"],
+        "must hold tensors and plain values saved by torch.save, and nothing else",
+    ),
     "no file": (["absent.pt"], "No such file"),
     "a radius of 0": (["named.pt", "--rho", "0"], "rho must be above 0"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED.values(), ids=REFUSED.keys())
-def test_bad_input_ends_with_a_sentence_and_status_2(folder, monkeypatch, capsys, arguments, sentence):
+def test_bad_input_ends_with_a_sentence_and_status_2(
+    folder, monkeypatch, capsys, arguments, sentence
+):
     monkeypatch.chdir(folder)
     assert run(*arguments) == 2
     assert sentence in capsys.readouterr().err

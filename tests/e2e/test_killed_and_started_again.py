@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from bench_cases import LONGER, NUM_RUNS, by_key, command, environment, finished, run_command
+from compare_cases import LONGER, NUM_RUNS, by_key, command, environment, finished, run_command
 
-from dualadam.bench.study import read_records
+from dualadam.compare.execute import read_records
 
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
 
@@ -93,7 +93,9 @@ class Story:
         reader.start()
         family: list[int] = []
         if blow:
-            family = wait_for(lambda: [c for c in children_of(process.pid) if _is_worker(c)], "a worker")
+            family = wait_for(
+                lambda: [c for c in children_of(process.pid) if _is_worker(c)], "a worker"
+            )
             wait_for(lambda: len(self.lines()) >= before + new_lines, "finished runs")
             family = children_of(process.pid)
             blow(process.pid, ours)
@@ -143,13 +145,19 @@ def story(tmp_path_factory) -> dict[str, Stage]:
     """One study, struck five times; each stage goes on from what the one before left."""
     story = Story(tmp_path_factory.mktemp("story"))
     stages = {
-        "interrupted while starting": story.start(lambda pid, _: os.killpg(pid, signal.SIGINT), new_lines=0),
+        "interrupted while starting": story.start(
+            lambda pid, _: os.killpg(pid, signal.SIGINT), new_lines=0
+        ),
         "killed": story.start(lambda pid, _: os.kill(pid, signal.SIGKILL), new_lines=2),
         "worker killed": story.start(_kill_worker, new_lines=2, workers=1),
-        "Ctrl-C": story.start(lambda _, terminal: os.write(terminal, b"\x03"), new_lines=2, terminal=True),
+        "Ctrl-C": story.start(
+            lambda _, terminal: os.write(terminal, b"\x03"), new_lines=2, terminal=True
+        ),
     }
     path = story.out / "runs.jsonl"
-    path.write_bytes(path.read_bytes() + stages["Ctrl-C"].kept[0][:300])  # and a line cut off by a power failure
+    path.write_bytes(
+        path.read_bytes() + stages["Ctrl-C"].kept[0][:300]
+    )  # and a line cut off by a power failure
     stages["to the end"] = story.start(None, new_lines=0)
     with contextlib.redirect_stdout(io.StringIO()) as output:
         status = run_command("compare", story.spec, "--out", story.out)
@@ -165,7 +173,9 @@ def test_it_ends_with_the_numbers_of_a_study_that_nothing_happened_to(story, tmp
     assert len(end.kept) == NUM_RUNS  # none lost, none twice
 
 
-@pytest.mark.parametrize("blow", ["interrupted while starting", "killed", "worker killed", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "blow", ["interrupted while starting", "killed", "worker killed", "Ctrl-C"]
+)
 def test_no_process_is_left_behind(story, blow):
     assert story[blow].left_behind == []
 
@@ -193,7 +203,10 @@ def test_ctrl_c_ends_it_within_seconds_with_a_sentence_on_how_to_go_on(story, bl
 def test_a_worker_that_dies_is_a_sentence_and_status_1(story):
     stage = story["worker killed"]
     assert stage.status == 1
-    assert "dualadam: A worker process died (out of memory?). Start again to go on; --workers 1 needs less." in stage.output
+    assert (
+        "dualadam: A worker process died (out of memory?). Start again to go on; --workers 1 needs less."
+        in stage.output
+    )
     assert "Traceback" not in stage.output
 
 
@@ -212,7 +225,11 @@ def test_without_a_terminal_there_are_plain_lines_and_then_the_table(story):
     assert "\x1b" not in output
     assert f"of {NUM_RUNS} runs are on disk already." in output
     assert f"{NUM_RUNS}/{NUM_RUNS} runs, about 0 s left; last: " in output
-    table, sentence, last = output.index("Less control"), output.index("3 paired seeds."), output.index("Report: ")
+    table, sentence, last = (
+        output.index("Less control"),
+        output.index("3 paired seeds."),
+        output.index("Report: "),
+    )
     assert table < sentence < last
 
 

@@ -9,7 +9,13 @@ from dualadam.diffusion.escape import (
     largest_stable_lr,
     quasi_equilibrium_threshold,
 )
-from dualadam.diffusion.landscapes import AsymmetricWells, DoubleWell, Landscape, SpectrumWell, StyblinskiTang
+from dualadam.diffusion.landscapes import (
+    AsymmetricWells,
+    DoubleWell,
+    Landscape,
+    SpectrumWell,
+    StyblinskiTang,
+)
 from dualadam.diffusion.noise import ConstantNoise, HessianNoise, MeasuredNoise, Noise, PathNoise
 from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
 from dualadam.diffusion.rules import ADAM, INVADAM, SGD, Rule, mixture

@@ -137,15 +137,20 @@ def escape_time(
     """
     require_positive(lr=lr, barrier=barrier)
     h_a, h_b, c_a, c_b = (
-        np.atleast_1d(np.asarray(x, float)) for x in (hessian_at_minimum, hessian_at_saddle, noise_at_minimum, noise_at_saddle)
+        np.atleast_1d(np.asarray(x, float))
+        for x in (hessian_at_minimum, hessian_at_saddle, noise_at_minimum, noise_at_saddle)
     )
     h_a, h_b, c_a, c_b = np.broadcast_arrays(h_a, h_b, c_a, c_b)
     if not (h_a > 0).all():
         raise ValueError(f"hessian_at_minimum must be positive, got {hessian_at_minimum}.")
     if not (h_b[0] < 0 and (h_b[1:] > 0).all()):
-        raise ValueError(f"hessian_at_saddle must be negative first and positive in the other directions, got {hessian_at_saddle}.")
+        raise ValueError(
+            f"hessian_at_saddle must be negative first and positive in the other directions, got {hessian_at_saddle}."
+        )
     if not ((c_a > 0).all() and (c_b > 0).all()):
-        raise ValueError(f"noise_at_minimum and noise_at_saddle must be positive, got {noise_at_minimum} and {noise_at_saddle}.")
+        raise ValueError(
+            f"noise_at_minimum and noise_at_saddle must be positive, got {noise_at_minimum} and {noise_at_saddle}."
+        )
     if not (0 <= betas[0] < 1 and 0 <= betas[1] < 1):
         raise ValueError(f"betas must each be in [0, 1), got {betas}.")
     if not 0 < path_weight < 1:
@@ -156,14 +161,19 @@ def escape_time(
     t_a, t_b = lr * p_a * c_a / 2, lr * p_b * c_b / 2
     down = lr * p_b[0] * -h_b[0]  # rate at which a walker leaves the saddle, per step
     exponent = barrier * (path_weight / t_a[0] + (1 - path_weight) / t_b[0])
-    log_time = math.log(math.pi * (math.sqrt(1 + 4 * down / (1 - betas[0])) + 1 if betas[0] else 2) / down) + exponent
+    log_time = (
+        math.log(math.pi * (math.sqrt(1 + 4 * down / (1 - betas[0])) + 1 if betas[0] else 2) / down)
+        + exponent
+    )
     log_time += 0.5 * float(np.sum(np.log(t_a / h_a) - np.log(t_b / abs(h_b))))
     if prefactor == "ito":
         log_time += math.log(p_b[0] * t_b[0] / (p_a[0] * t_a[0]))
 
     broken = []
     if exponent < SMALLEST_EXPONENT:
-        broken.append(f"Small noise: the barrier is only {exponent:.3g} temperatures high, below {SMALLEST_EXPONENT:g}.")
+        broken.append(
+            f"Small noise: the barrier is only {exponent:.3g} temperatures high, below {SMALLEST_EXPONENT:g}."
+        )
     step = float(max((lr * p_a * h_a).max(), (lr * p_b * abs(h_b)).max()))
     if step > LARGEST_STEP:
         limit = 2 * (1 + betas[0]) / (1 - betas[0])
@@ -175,13 +185,17 @@ def escape_time(
                 "A preconditioner that follows the noise: beta2 remembers longer than a crossing takes, so p stays as at the minimum."
             )
         if betas[0] > 0:
-            broken.append("Overdamped motion: momentum and a noise that varies along the path together shorten the escape.")
+            broken.append(
+                "Overdamped motion: momentum and a noise that varies along the path together shorten the escape."
+            )
     for sentence in broken:
         warnings.warn(sentence, EscapeWarning, stacklevel=2)
     return EscapeTime(float(log_time), float(exponent), tuple(broken))
 
 
-def escape_time_on(landscape: Landscape, noise: Noise, rule: Rule, lr: float, **settings: object) -> EscapeTime:
+def escape_time_on(
+    landscape: Landscape, noise: Noise, rule: Rule, lr: float, **settings: object
+) -> EscapeTime:
     """Return ``escape_time`` with the Hessians and noises of a landscape's minimum and saddle; settings are its other arguments.
 
     Example:

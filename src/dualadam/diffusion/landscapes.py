@@ -165,7 +165,9 @@ class DoubleWell(Landscape):
     def add_gradient_(self, grad: Tensor, x: Tensor) -> None:
         """Add the gradient at x to grad, in place and in two passes."""
         k = self.k * self.stretch
-        grad.addcmul_(torch.addcmul(_scalar(-k / 2, x.dtype), x, x, value=k**2 / (16 * self.height)), x)
+        grad.addcmul_(
+            torch.addcmul(_scalar(-k / 2, x.dtype), x, x, value=k**2 / (16 * self.height)), x
+        )
 
 
 @dataclass(frozen=True)
@@ -261,25 +263,37 @@ class SpectrumWell(Landscape):
         """Return x_0, x_i, lambda_i (alike in kind to x) and u^2, with x_0 and u^2 of shape (..., 1)."""
         first, rest = x[..., :1], x[..., 1:]
         rates = self.spectrum[1:]
-        stiffness = torch.tensor(rates, dtype=x.dtype, device=x.device) if isinstance(x, Tensor) else np.array(rates)
+        stiffness = (
+            torch.tensor(rates, dtype=x.dtype, device=x.device)
+            if isinstance(x, Tensor)
+            else np.array(rates)
+        )
         return first, rest, stiffness, first**2 / float(self._well.target[0]) ** 2
 
     def _loss(self, x: Points) -> Points:
         first, rest, stiffness, u2 = self._parts(x)
-        return self._well.loss(first) + (stiffness * rest**2 * (1 + (self.narrowing - 1) * (1 - u2) ** 2)).sum(-1) / 2
+        return (
+            self._well.loss(first)
+            + (stiffness * rest**2 * (1 + (self.narrowing - 1) * (1 - u2) ** 2)).sum(-1) / 2
+        )
 
     def _gradient(self, x: Points) -> Points:
         first, rest, stiffness, u2 = self._parts(x)
         along = self._well.gradient(first)
         if self.narrowing != 1:
             slope = -4 * first * (1 - u2) / float(self._well.target[0]) ** 2
-            along = along + (self.narrowing - 1) / 2 * slope * (stiffness * rest**2).sum(-1)[..., None]
+            along = (
+                along + (self.narrowing - 1) / 2 * slope * (stiffness * rest**2).sum(-1)[..., None]
+            )
         return _join(along, stiffness * rest * (1 + (self.narrowing - 1) * (1 - u2) ** 2))
 
     def _curvature(self, x: Points) -> Points:
         first, rest, stiffness, u2 = self._parts(x)
         bend = (12 * u2 - 4) / float(self._well.target[0]) ** 2
-        along = self._well.curvature(first) + (self.narrowing - 1) / 2 * bend * (stiffness * rest**2).sum(-1)[..., None]
+        along = (
+            self._well.curvature(first)
+            + (self.narrowing - 1) / 2 * bend * (stiffness * rest**2).sum(-1)[..., None]
+        )
         return _join(along, stiffness * (1 + (self.narrowing - 1) * (1 - u2) ** 2) + 0 * rest)
 
 
@@ -312,13 +326,24 @@ class AsymmetricWells(Landscape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_positive(start_curvature=self.start_curvature, target_curvature=self.target_curvature, height=self.height)
+        require_positive(
+            start_curvature=self.start_curvature,
+            target_curvature=self.target_curvature,
+            height=self.height,
+        )
 
     @property
     def _slopes(self) -> tuple[float, float, float]:
         """Return the mean of u' on both sides, half their difference, and the half-width of the passage between them."""
-        left, right = (curvature / (8 * self.height) for curvature in (self.start_curvature, self.target_curvature))
-        return (left**0.5 + right**0.5) / 2, (right**0.5 - left**0.5) / 2, 0.5 / max(left, right) ** 0.5
+        left, right = (
+            curvature / (8 * self.height)
+            for curvature in (self.start_curvature, self.target_curvature)
+        )
+        return (
+            (left**0.5 + right**0.5) / 2,
+            (right**0.5 - left**0.5) / 2,
+            0.5 / max(left, right) ** 0.5,
+        )
 
     def _u(self, x: Points) -> tuple[Points, Points, Points]:
         """Return u, u' and u''."""
@@ -346,7 +371,11 @@ class AsymmetricWells(Landscape):
 
 
 def _join(first: Points, rest: Points) -> Points:
-    return torch.cat([first, rest], -1) if isinstance(first, Tensor) else np.concatenate([first, rest], -1)
+    return (
+        torch.cat([first, rest], -1)
+        if isinstance(first, Tensor)
+        else np.concatenate([first, rest], -1)
+    )
 
 
 @lru_cache

@@ -54,8 +54,15 @@ class ConstantNoise(Noise):
         c = np.asarray(self.covariance, dtype=float)
         if c.ndim < 2:
             require_positive(**{f"covariance[{i}]": value for i, value in enumerate(c.reshape(-1))})
-        elif c.ndim != 2 or c.shape[0] != c.shape[1] or not np.allclose(c, c.T) or np.linalg.eigvalsh(c)[0] <= 0:
-            raise ValueError(f"covariance must be a symmetric positive definite matrix, got shape {c.shape} with {self.covariance!r}.")
+        elif (
+            c.ndim != 2
+            or c.shape[0] != c.shape[1]
+            or not np.allclose(c, c.T)
+            or np.linalg.eigvalsh(c)[0] <= 0
+        ):
+            raise ValueError(
+                f"covariance must be a symmetric positive definite matrix, got shape {c.shape} with {self.covariance!r}."
+            )
 
     def variance(self, x: Points) -> Points:
         """Return the diagonal of the covariance."""
@@ -140,7 +147,8 @@ class HessianNoise(Noise):
         x = np.linspace(lower, upper, 10_001)
         h = self.landscape.curvature(x[:, None])[:, 0]
         return [
-            brentq(lambda y: float(self.landscape.curvature(np.array([y]))[0]), x[i], x[i + 1]) for i in np.flatnonzero(h[1:] * h[:-1] < 0)
+            brentq(lambda y: float(self.landscape.curvature(np.array([y]))[0]), x[i], x[i + 1])
+            for i in np.flatnonzero(h[1:] * h[:-1] < 0)
         ]
 
     def draw_(self, z: Tensor, x: Tensor, generator: torch.Generator) -> None:
@@ -169,7 +177,9 @@ class MeasuredNoise(Noise):
 
     def __post_init__(self) -> None:
         if self.gradients.ndim != 2 or len(self.gradients) < 2:
-            raise ValueError(f"gradients must have shape (num_batches >= 2, dim), got {tuple(self.gradients.shape)}.")
+            raise ValueError(
+                f"gradients must have shape (num_batches >= 2, dim), got {tuple(self.gradients.shape)}."
+            )
 
     @cached_property
     def _residuals(self) -> Tensor:

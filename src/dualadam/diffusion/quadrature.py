@@ -17,7 +17,13 @@ from dualadam.diffusion.rules import Rule
 
 
 def mean_first_passage_time(
-    landscape: Landscape, noise: Noise, rule: Rule, lr: float, *, frozen: bool = False, num_cells: int = 20_000
+    landscape: Landscape,
+    noise: Noise,
+    rule: Rule,
+    lr: float,
+    *,
+    frozen: bool = False,
+    num_cells: int = 20_000,
 ) -> float:
     r"""Return ln of the exact mean time from the minimum to the target, for the one-dimensional Ito equation without momentum.
 
@@ -65,12 +71,17 @@ def mean_first_passage_time(
     lower = _far_side(landscape, noise, rule, lr)
     singular = noise.singular_points(min(lower, target), max(lower, target))
     ends = sorted({lower, start, target, *singular}, reverse=target < start)
-    coarse, fine = (_log_first_passage_time(drift_and_diffusion, ends, ends.index(start), n) for n in (num_cells // 2, num_cells))
+    coarse, fine = (
+        _log_first_passage_time(drift_and_diffusion, ends, ends.index(start), n)
+        for n in (num_cells // 2, num_cells)
+    )
     if abs(fine - coarse) < max(1e-3, 1e-4 * abs(fine)):
         return fine
     if any(_variance_at(noise, np.array([x])) < 1e-9 for x in singular):
         return math.inf
-    raise RuntimeError(f"The quadrature has not converged (ln tau {coarse:.6g}, then {fine:.6g}); give more num_cells than {num_cells}.")
+    raise RuntimeError(
+        f"The quadrature has not converged (ln tau {coarse:.6g}, then {fine:.6g}); give more num_cells than {num_cells}."
+    )
 
 
 def log_barrier(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
@@ -94,7 +105,9 @@ def log_barrier(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> fl
         c = _variance_at(noise, point)
         return 2 * float(landscape.gradient(point)[0]) / (lr * float(rule.preconditioner(c)) * c)
 
-    return float(quad(slope, float(landscape.minimum[0]), float(landscape.saddle[0]), epsabs=1e-10)[0])
+    return float(
+        quad(slope, float(landscape.minimum[0]), float(landscape.saddle[0]), epsabs=1e-10)[0]
+    )
 
 
 def _variance_at(noise: Noise, point: np.ndarray) -> float:
@@ -109,11 +122,16 @@ def _far_side(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> floa
         x = a - distance * (landscape.target - a)
         if landscape.loss(x) - landscape.loss(a) > needed:
             return float(x[0])
-    raise ValueError(f"landscape must rise behind its minimum by 60 temperatures, that is {needed:.3g}.")
+    raise ValueError(
+        f"landscape must rise behind its minimum by 60 temperatures, that is {needed:.3g}."
+    )
 
 
 def _log_first_passage_time(
-    drift_and_diffusion: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], ends: list[float], start: int, num_cells: int
+    drift_and_diffusion: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+    ends: list[float],
+    start: int,
+    num_cells: int,
 ) -> float:
     """Return ln of the double integral with a reflecting wall at ends[0], from ends[start] to ends[-1].
 

@@ -67,7 +67,9 @@ class FirstPassages:
         return self.num_escapes**-0.5 if self.num_escapes else math.inf
 
 
-def make_optimizer(rule: Rule, x: Tensor, lr: float, betas: tuple[float, float]) -> torch.optim.Optimizer:
+def make_optimizer(
+    rule: Rule, x: Tensor, lr: float, betas: tuple[float, float]
+) -> torch.optim.Optimizer:
     """Return the shipped optimizer that a rule stands for, fused where it can be.
 
     SGD has its momentum as an exponential average, as Adam has.
@@ -123,11 +125,20 @@ def simulate(
         True
     """
     require_positive(lr=lr, num_walkers=num_walkers, num_steps=num_steps)
-    variances = np.broadcast_to(np.asarray(noise.variance(landscape.minimum), float), (landscape.dim,))
-    stable = min(largest_stable_lr(rule, h, c, betas[0]) for h, c in zip(landscape.hessian_at_minimum, variances, strict=True))
+    variances = np.broadcast_to(
+        np.asarray(noise.variance(landscape.minimum), float), (landscape.dim,)
+    )
+    stable = min(
+        largest_stable_lr(rule, h, c, betas[0])
+        for h, c in zip(landscape.hessian_at_minimum, variances, strict=True)
+    )
     if lr >= stable:  # walkers would be thrown over the saddle, and counted
-        raise ValueError(f"lr must be below {stable:.4g}, where the update diverges at the minimum, got {lr}.")
-    start, target = (torch.tensor(p, dtype=torch.float32) for p in (landscape.minimum, landscape.target))
+        raise ValueError(
+            f"lr must be below {stable:.4g}, where the update diverges at the minimum, got {lr}."
+        )
+    start, target = (
+        torch.tensor(p, dtype=torch.float32) for p in (landscape.minimum, landscape.target)
+    )
     sign = 1.0 if target[0] > start[0] else -1.0
     goal = np.float32(sign * float(target[0]))
 
@@ -136,7 +147,9 @@ def simulate(
     x.grad = torch.empty_like(x)
     optimizer = make_optimizer(rule, x, lr, betas)
     group, state = optimizer.param_groups[0], optimizer.state[x]
-    fresh = {"momentum_buffer" if rule.mixing_weight is None else "exp_avg": torch.zeros_like(start)}
+    fresh = {
+        "momentum_buffer" if rule.mixing_weight is None else "exp_avg": torch.zeros_like(start)
+    }
     if rule.mixing_weight is not None:
         fresh["exp_avg_sq"] = torch.tensor(variances, dtype=torch.float32)
         state["step"] = torch.tensor(PAST)
@@ -144,7 +157,10 @@ def simulate(
 
     # NumPy views of the same memory: a restart costs microseconds, where indexing a tensor costs tens of them
     first = x.numpy()[:, 0]
-    restarts = [(x.numpy(), start.numpy()), *((state[key].numpy(), value.numpy()) for key, value in fresh.items())]
+    restarts = [
+        (x.numpy(), start.numpy()),
+        *((state[key].numpy(), value.numpy()) for key, value in fresh.items()),
+    ]
     born, counts = np.zeros(num_walkers, np.int64), np.zeros(num_walkers, np.int64)
     durations: list[np.ndarray] = []
     step = 0

@@ -3,7 +3,12 @@
 from dualadam.flatness.hessian import TraceEstimate, hessian_operator, hvp, trace
 from dualadam.flatness.mean_loss import MeanLoss
 from dualadam.flatness.sharpness import sam_sharpness
-from dualadam.flatness.spectrum import SpectralDensity, TopEigenvalues, spectral_density, top_eigenvalues
+from dualadam.flatness.spectrum import (
+    SpectralDensity,
+    TopEigenvalues,
+    spectral_density,
+    top_eigenvalues,
+)
 
 __all__ = [
     "MeanLoss",

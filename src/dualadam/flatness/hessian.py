@@ -15,7 +15,9 @@ try:
     import numpy as np
     from scipy.sparse.linalg import LinearOperator
 except ImportError as error:
-    raise ImportError("dualadam.flatness needs numpy and scipy: pip install 'dualadam[theory]'") from error
+    raise ImportError(
+        "dualadam.flatness needs numpy and scipy: pip install 'dualadam[theory]'"
+    ) from error
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -80,7 +82,9 @@ def hessian_operator(loss: MeanLoss) -> LinearOperator:
         return loss.hvp(torch.as_tensor(np.array(vector).reshape(-1))).cpu().numpy()
 
     dtype = np.float64 if loss.dtype == torch.float64 else np.float32
-    return LinearOperator((loss.num_params, loss.num_params), matvec=matvec, rmatvec=matvec, dtype=dtype)
+    return LinearOperator(
+        (loss.num_params, loss.num_params), matvec=matvec, rmatvec=matvec, dtype=dtype
+    )
 
 
 def trace(
@@ -129,14 +133,19 @@ def trace(
     if not 0.0 <= rtol < math.inf:
         raise ValueError(f"rtol must be at least 0 and finite, got {rtol}.")
     if not 2 <= min_samples <= max_samples:
-        raise ValueError(f"min_samples must be in [2, max_samples], got {min_samples} with max_samples={max_samples}.")
+        raise ValueError(
+            f"min_samples must be in [2, max_samples], got {min_samples} with max_samples={max_samples}."
+        )
     generator, samples = seeded(generator), []
     while True:
         z = random_signs(loss, generator)
         samples.append(torch.dot(z, loss.hvp(z)).item())
         num_samples = len(samples)
         if num_samples >= min_samples:
-            value, standard_error = float(np.mean(samples)), float(np.std(samples, ddof=1) / math.sqrt(num_samples))
+            value, standard_error = (
+                float(np.mean(samples)),
+                float(np.std(samples, ddof=1) / math.sqrt(num_samples)),
+            )
             converged = rtol > 0 and standard_error <= rtol * abs(value)
             if converged or num_samples == max_samples:
                 return TraceEstimate(value, standard_error, num_samples, converged)

@@ -69,7 +69,9 @@ class MeanLoss:
         num_examples: Callable[[Any], int] | None = None,
     ) -> None:
         if isinstance(batches, Iterator):
-            raise TypeError("batches must be iterable more than once, got an iterator; pass a list or a DataLoader.")
+            raise TypeError(
+                "batches must be iterable more than once, got an iterator; pass a list or a DataLoader."
+            )
         if dtype not in (None, torch.float32, torch.float64):
             raise ValueError(f"dtype must be torch.float32, torch.float64 or None, got {dtype}.")
         self.names = _chosen_names(model, params, dtype)
@@ -79,7 +81,10 @@ class MeanLoss:
         by_name = dict(self.model.named_parameters(remove_duplicate=False))
         self.params = [by_name[name] for name in self.names]
         self.num_params = sum(p.numel() for p in self.params)
-        self.device, self.dtype = self.params[0].device, functools.reduce(torch.promote_types, (p.dtype for p in self.params))
+        self.device, self.dtype = (
+            self.params[0].device,
+            functools.reduce(torch.promote_types, (p.dtype for p in self.params)),
+        )
 
         first, second = self.value(), self.value()
         if not math.isclose(first, second, rel_tol=100 * torch.finfo(self.dtype).eps):
@@ -102,22 +107,34 @@ class MeanLoss:
     def hvp(self, vector: Tensor) -> Tensor:
         """Return the Hessian of L times a flat vector; ``dualadam.flatness.hvp`` says more."""
         if vector.shape != (self.num_params,):
-            raise ValueError(f"vector must have the shape ({self.num_params},), got {tuple(vector.shape)}.")
-        parts = [part.to(p) for part, p in zip(self.split(vector.detach()).values(), self.params, strict=True)]
+            raise ValueError(
+                f"vector must have the shape ({self.num_params},), got {tuple(vector.shape)}."
+            )
+        parts = [
+            part.to(p)
+            for part, p in zip(self.split(vector.detach()).values(), self.params, strict=True)
+        ]
 
         def double_backward(loss: Tensor) -> tuple[Tensor, ...]:
             grads = self._gradients(loss, create_graph=True)
-            curved = [(g, v) for g, v in zip(grads, parts, strict=True) if g.requires_grad]  # not where the loss is linear
+            curved = [
+                (g, v) for g, v in zip(grads, parts, strict=True) if g.requires_grad
+            ]  # not where the loss is linear
             if not curved:
                 return tuple(map(torch.zeros_like, self.params))
-            return torch.autograd.grad([g for g, _ in curved], self.params, [v for _, v in curved], materialize_grads=True)
+            return torch.autograd.grad(
+                [g for g, _ in curved], self.params, [v for _, v in curved], materialize_grads=True
+            )
 
         return self._mean_derivative(double_backward)
 
     def split(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the parts of a flat vector in the shape of each parameter, by name; they share its memory."""
         parts = vector.split([p.numel() for p in self.params])
-        return {name: part.view(p.shape) for name, part, p in zip(self.names, parts, self.params, strict=True)}
+        return {
+            name: part.view(p.shape)
+            for name, part, p in zip(self.names, parts, self.params, strict=True)
+        }
 
     @contextmanager
     def moved_by(self, vector: Tensor) -> Iterator[None]:
@@ -145,15 +162,24 @@ class MeanLoss:
                 num_examples += n
         mean /= num_examples
         if not mean.isfinite().all():
-            raise ValueError("The loss must have finite derivatives, got NaN or infinity; dtype=torch.float64 helps if they overflow.")
+            raise ValueError(
+                "The loss must have finite derivatives, got NaN or infinity; dtype=torch.float64 helps if they overflow."
+            )
         return mean
 
     def _gradients(self, loss: Tensor, create_graph: bool = False) -> tuple[Tensor, ...]:
         """Return a batch's gradients, zeros for a parameter that it does not use."""
-        used = loss.requires_grad and torch.autograd.grad(loss, self.params, create_graph=create_graph, allow_unused=True)
+        used = loss.requires_grad and torch.autograd.grad(
+            loss, self.params, create_graph=create_graph, allow_unused=True
+        )
         if not used or all(grad is None for grad in used):
-            raise ValueError("The loss must depend on the chosen parameters, got one that does not; loss_fn must use the model it gets.")
-        return tuple(torch.zeros_like(p) if grad is None else grad for grad, p in zip(used, self.params, strict=True))
+            raise ValueError(
+                "The loss must depend on the chosen parameters, got one that does not; loss_fn must use the model it gets."
+            )
+        return tuple(
+            torch.zeros_like(p) if grad is None else grad
+            for grad, p in zip(used, self.params, strict=True)
+        )
 
     @contextmanager
     def _evaluation(self) -> Iterator[None]:
@@ -175,28 +201,43 @@ class MeanLoss:
             if not isinstance(loss, Tensor):
                 raise TypeError(f"loss_fn must return a tensor, got {type(loss).__name__}.")
             if loss.ndim != 0:
-                raise ValueError(f"loss_fn must return a 0-d tensor, got shape {tuple(loss.shape)}; take the mean over the batch.")
+                raise ValueError(
+                    f"loss_fn must return a 0-d tensor, got shape {tuple(loss.shape)}; take the mean over the batch."
+                )
             if not loss.isfinite():
                 raise ValueError(f"The loss must be finite, got {loss.item()} on batch {index}.")
             if not num_examples > 0:
-                raise ValueError(f"num_examples must be positive, got {num_examples} for batch {index}.")
+                raise ValueError(
+                    f"num_examples must be positive, got {num_examples} for batch {index}."
+                )
             yield num_examples, loss
         if index < 0:
             raise ValueError("batches must hold at least one batch, got none.")
 
 
-def _chosen_names(model: nn.Module, params: Iterable[str | Tensor] | None, dtype: torch.dtype | None) -> list[str]:
+def _chosen_names(
+    model: nn.Module, params: Iterable[str | Tensor] | None, dtype: torch.dtype | None
+) -> list[str]:
     """Return the names of the chosen parameters, each once, in the order given."""
     if params is None:
         names = [name for name, p in model.named_parameters() if p.requires_grad]
     else:
-        names = list(dict.fromkeys(_name_of(p, model) for p in ([params] if isinstance(params, str | Tensor) else params)))
+        names = list(
+            dict.fromkeys(
+                _name_of(p, model)
+                for p in ([params] if isinstance(params, str | Tensor) else params)
+            )
+        )
     if not names:
-        raise ValueError("params must hold at least one parameter that needs a gradient, got none; unfreeze or choose some.")
+        raise ValueError(
+            "params must hold at least one parameter that needs a gradient, got none; unfreeze or choose some."
+        )
     for name in names:
         param = model.get_parameter(name)
         if not param.requires_grad:
-            raise ValueError(f"params must need a gradient, got the frozen {name!r}; call requires_grad_() on it.")
+            raise ValueError(
+                f"params must need a gradient, got the frozen {name!r}; call requires_grad_() on it."
+            )
         if param.is_complex():
             raise TypeError(f"params must be real, got {name!r} of {param.dtype}.")
         if (dtype or param.dtype) not in (torch.float32, torch.float64):
@@ -210,7 +251,9 @@ def _name_of(param: str | Tensor, model: nn.Module) -> str:
     """Return the first name of a parameter given by any of its names or as itself."""
     by_name = dict(model.named_parameters(remove_duplicate=False))
     if isinstance(param, str) and param not in by_name:
-        raise ValueError(f"params must name parameters of the model, got {param!r}; it has {', '.join(by_name)}.")
+        raise ValueError(
+            f"params must name parameters of the model, got {param!r}; it has {', '.join(by_name)}."
+        )
     wanted = by_name[param] if isinstance(param, str) else param
     for name, candidate in by_name.items():
         if candidate is wanted:
@@ -219,7 +262,13 @@ def _name_of(param: str | Tensor, model: nn.Module) -> str:
 
 
 def _parts(batch: Any) -> Iterable[Any]:
-    return batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, list | tuple) else ()
+    return (
+        batch.values()
+        if isinstance(batch, Mapping)
+        else batch
+        if isinstance(batch, list | tuple)
+        else ()
+    )
 
 
 def _num_rows(batch: Any) -> int:
@@ -232,7 +281,9 @@ def _num_rows(batch: Any) -> int:
 
     tensor = first_tensor(batch)
     if tensor is None or tensor.ndim == 0:
-        raise ValueError(f"num_examples must be given where a batch does not start with a tensor of examples, got {type(batch).__name__}.")
+        raise ValueError(
+            f"num_examples must be given where a batch does not start with a tensor of examples, got {type(batch).__name__}."
+        )
     return tensor.shape[0]
 
 

@@ -52,10 +52,16 @@ def sam_sharpness(loss: MeanLoss, rho: float = 0.05, *, adaptive: bool = False) 
     if not 0.0 < rho < math.inf:
         raise ValueError(f"rho must be above 0 and finite, got {rho}.")
     gradient = loss.gradient()
-    t = torch.cat([p.detach().abs().flatten().to(gradient) for p in loss.params]) if adaptive else torch.ones_like(gradient)
+    t = (
+        torch.cat([p.detach().abs().flatten().to(gradient) for p in loss.params])
+        if adaptive
+        else torch.ones_like(gradient)
+    )
     norm = torch.linalg.vector_norm(t * gradient)
     if norm == 0:
-        raise ValueError("The gradient must not be 0 for a step uphill, got exactly 0; measure top_eigenvalues here instead.")
+        raise ValueError(
+            "The gradient must not be 0 for a step uphill, got exactly 0; measure top_eigenvalues here instead."
+        )
     before = loss.value()
     with loss.moved_by(t.square() * gradient * (rho / norm)):
         return loss.value() - before

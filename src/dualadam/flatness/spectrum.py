@@ -96,20 +96,33 @@ def top_eigenvalues(
     if num_basis >= n:
         dense = operator @ np.eye(n, dtype=operator.dtype)
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-        chosen = {"LA": np.arange(n - k, n), "SA": np.arange(k), "LM": np.argsort(np.abs(values))[n - k :]}[which]
+        chosen = {
+            "LA": np.arange(n - k, n),
+            "SA": np.arange(k),
+            "LM": np.argsort(np.abs(values))[n - k :],
+        }[which]
         values, vectors = values[chosen], vectors[:, chosen]
     else:
         generator = seeded(generator)
-        start = torch.randn(n, generator=generator, device=generator.device, dtype=loss.dtype).cpu().numpy()
+        start = (
+            torch.randn(n, generator=generator, device=generator.device, dtype=loss.dtype)
+            .cpu()
+            .numpy()
+        )
         try:
-            values, vectors = eigsh(operator, k, which=which, v0=start, ncv=num_basis, tol=tol, maxiter=maxiter)
+            values, vectors = eigsh(
+                operator, k, which=which, v0=start, ncv=num_basis, tol=tol, maxiter=maxiter
+            )
         except ArpackNoConvergence as error:
             raise RuntimeError(
                 f"{len(error.eigenvalues)} of {k} eigenvalues converged to tol={tol:g} in {maxiter} restarts; raise maxiter or tol."
             ) from error
     order = np.argsort(-values)
     values, vectors = values[order].astype(np.float64), vectors[:, order]
-    residuals = [float(np.linalg.norm(operator @ v - value * v)) for value, v in zip(values, vectors.T, strict=True)]
+    residuals = [
+        float(np.linalg.norm(operator @ v - value * v))
+        for value, v in zip(values, vectors.T, strict=True)
+    ]
     return TopEigenvalues(values, np.array(residuals), vectors)
 
 
@@ -170,19 +183,30 @@ def spectral_density(
     if sigma is not None and not 0.0 < sigma < math.inf:
         raise ValueError(f"sigma must be above 0 and finite, got {sigma}.")
     generator = seeded(generator)
-    rules = [_lanczos_quadrature(loss, random_signs(loss, generator), num_steps) for _ in range(num_samples)]
+    rules = [
+        _lanczos_quadrature(loss, random_signs(loss, generator), num_steps)
+        for _ in range(num_samples)
+    ]
     nodes = np.concatenate([theta for theta, _ in rules])
     weights = np.concatenate([tau_squared for _, tau_squared in rules]) / num_samples
     if sigma is None:
         sigma = 0.01 * float(np.ptp(nodes)) or 0.01 * float(abs(nodes[0])) or 1e-3
-    points = np.linspace(nodes.min() - 5 * sigma, nodes.max() + 5 * sigma, 1000) if grid is None else np.asarray(grid, dtype=np.float64)
+    points = (
+        np.linspace(nodes.min() - 5 * sigma, nodes.max() + 5 * sigma, 1000)
+        if grid is None
+        else np.asarray(grid, dtype=np.float64)
+    )
     if points.ndim != 1 or not (np.diff(points) > 0).all():
         raise ValueError(f"grid must be 1-D and increasing, got shape {points.shape}.")
-    bumps = np.exp(-0.5 * ((points[:, None] - nodes) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
+    bumps = np.exp(-0.5 * ((points[:, None] - nodes) / sigma) ** 2) / (
+        sigma * math.sqrt(2 * math.pi)
+    )
     return SpectralDensity(points, bumps @ weights, nodes, weights, sigma)
 
 
-def _lanczos_quadrature(loss: MeanLoss, start: Tensor, num_steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _lanczos_quadrature(
+    loss: MeanLoss, start: Tensor, num_steps: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return nodes and weights of the Gauss quadrature that num_steps Lanczos steps from ``start`` make, fewer if the space is used up."""
     num_steps = min(num_steps, loss.num_params)
     rounding = 10 * torch.finfo(loss.dtype).eps * math.sqrt(loss.num_params)

@@ -1,1 +1,0 @@
-"""The fair comparison of optimizers: what is compared, the models and tasks, the training loop, statistics and the report."""

@@ -1,0 +1,1 @@
+"""The comparison: a spec, its plan, its runs, its report."""

@@ -1,0 +1,196 @@
+"""A run and its record: the schema of ``runs.jsonl``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from dualadam.tasks import FineTuning
+
+SCHEMA = 1  # version of the layout of a line of runs.jsonl; lines without the key are 1
+Status = Literal["finished", "diverged"]
+LATER = {"in_key": "unless default"}  # a knob added later: at its default it is left out of the key
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: all that decides its numbers, and nothing else."""
+
+    phase: Literal["tune", "judge"]  # judged on the validation split, or on the test split
+    block: str
+    arm: str
+    trial: int  # index of the tuned point
+    seed: int  # of the initial weights, the order of the examples and their augmentation
+    task: str
+    metric: str
+    model: str
+    optimizer: str
+    settings: dict[str, Any]  # lr, switch_rate and whatever else the spec fixes or tunes
+    weight_decay: float
+    epochs: int | None  # exactly one of epochs and steps is set
+    steps: int | None
+    batch_size: int
+    schedule: str
+    final_fraction: float
+    precision: str = "float32"
+    augment: bool = False
+    subset: int | None = None
+    loss_scale: float = 1.0
+    flatness: bool = False  # measured at the end of a judged run
+    accumulate: int = field(default=1, metadata=LATER)  # parts that a batch's gradient is summed over
+    evaluations: int = field(default=20, metadata=LATER)  # points of the learning curve
+    evaluate_at_most: int | None = field(default=None, metadata=LATER)  # validation, test examples
+    language: FineTuning | None = field(default=None, metadata=LATER)  # for language tasks
+
+    @property
+    def key(self) -> str:
+        """The run as 16 hexadecimal digits: equal runs have equal keys on every machine."""
+        later = {f.name: f.default for f in fields(self) if f.metadata == LATER}
+        content = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def part_size(self) -> int:
+        """Examples of one forward and backward pass: a batch, or its largest part."""
+        return -(-self.batch_size // self.accumulate)
+
+    @property
+    def label(self) -> str:
+        """A short name for a progress bar."""
+        return f"{self.arm}, {f'point {self.trial}' if self.phase == 'tune' else f'seed {self.seed}'}"
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Run:
+        """Return the run of a record."""
+        language = content.get("language")
+        return cls(**{**content, "language": FineTuning(**language) if language else None})
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """How a run scored on one split. A diverged run has the metrics' worst values and no loss."""
+
+    score: float  # the study's metric
+    loss: float | None
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of a learning curve; score and loss are of the validation split."""
+
+    step: int
+    train_loss: float | None  # mean since the point before
+    score: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class DiagnosisPoint:
+    """What ``diagnose`` found during training, over all parameter groups."""
+
+    step: int
+    mixing_weight: float | None
+    effective_weight: float | None
+    second_moment_mean: float | None
+    ratio: float | None  # norm of the inverse part over Adam's; None for InvAdam
+
+
+@dataclass(frozen=True)
+class Flatness:
+    """Flatness of the training loss where a run ended; None where a measure does not exist."""
+
+    top_eigenvalue: float | None
+    sam_sharpness: float | None
+    adaptive_sharpness: float | None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run: one line of ``runs.jsonl``.
+
+    Attributes:
+        status: "diverged" where the loss became infinite or NaN.
+        steps: taken until the end or the divergence.
+        validation, test: the final scores; test is None for tuning runs.
+        correct, num_test: which test examples were right, as the hexadecimal digits of
+            ``numpy.packbits``, and how many there are; None where the metric has no such thing.
+        curve, diagnosis: empty for tuning runs.
+        data: a language task's counts and fingerprints.
+        seconds_per_step: without evaluations.
+        state_bytes: of the optimizer's state.
+        peak_bytes: of the device, or of the worker process on a CPU; None where unknown.
+        environment: see ``harness.environment``.
+    """
+
+    run: Run
+    status: Status
+    steps: int
+    validation: SplitScore
+    test: SplitScore | None
+    correct: str | None
+    num_test: int | None
+    curve: tuple[CurvePoint, ...]
+    diagnosis: tuple[DiagnosisPoint, ...]
+    flatness: Flatness | None
+    data: dict[str, Any] | None
+    seconds_per_step: float
+    state_bytes: int
+    peak_bytes: int | None
+    environment: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """The key of its run."""
+        return self.run.key
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the run diverged."""
+        return self.status == "diverged"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of ``runs.jsonl``; what is None at the top level is left out."""
+        content = {k: v for k, v in asdict(self).items() if v is not None or k == "peak_bytes"}
+        return finite_or_none({"schema": SCHEMA, "key": self.key, **content})
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Record:
+        """Return the record of a line.
+
+        Raises:
+            ValueError: the line's schema is newer than this version of dualadam.
+        """
+        if (schema := line.get("schema", 1)) > SCHEMA:
+            raise ValueError(f"its schema is {schema}, this version of dualadam reads {SCHEMA}")
+        score = lambda split: SplitScore(**line[split]) if split in line else None  # noqa: E731
+        return cls(
+            run=Run.from_json(line["run"]),
+            status=line["status"],
+            steps=line["steps"],
+            validation=SplitScore(**line["validation"]),
+            test=score("test"),
+            correct=line.get("correct"),
+            num_test=line.get("num_test"),
+            curve=tuple(CurvePoint(**point) for point in line["curve"]),
+            diagnosis=tuple(DiagnosisPoint(**point) for point in line["diagnosis"]),
+            flatness=Flatness(**line["flatness"]) if line.get("flatness") else None,
+            data=line.get("data"),
+            seconds_per_step=line["seconds_per_step"],
+            state_bytes=line["state_bytes"],
+            peak_bytes=line["peak_bytes"],
+            environment=line["environment"],
+        )
+
+
+def finite_or_none(value: Any) -> Any:
+    """Return a value with None for every number that is not finite, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {k: finite_or_none(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,262 @@
+"""The step on CUDA, in Triton: what runs on the device. Imported where a CUDA tensor is stepped, and nowhere else.
+
+Two launches: ``prepare`` counts the step of every tensor and forms its coefficients in float64; ``advance`` goes over all tensors in
+chunks. Both find the tensors in a table of addresses. The formulas are those of _equations.py, the noise that of _rounding.py.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+ROW = tl.constexpr(12)  # float64 numbers that prepare leaves for a tensor
+COLUMNS = tl.constexpr(
+    7
+)  # of the table: addresses of p, g, m, v and step, number of elements, place
+
+
+@triton.jit
+def as_double(bits):
+    """Triton narrows a Python float to float32: float64 settings come as the integer with their bits."""
+    return bits.to(tl.int64).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def mix(h):
+    """Scramble unsigned 32-bit integers (the finalizer of MurmurHash3)."""
+    h = (h ^ (h >> 16)) * 0x85EBCA6B
+    h = (h ^ (h >> 13)) * 0xC2B2AE35
+    return h ^ (h >> 16)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "num_tensors",
+        "lr",
+        "beta1",
+        "beta2",
+        "eps",
+        "weight_decay",
+        "switch_rate",
+        "sign",
+    ]
+)
+def prepare(
+    table,
+    rows,
+    num_tensors,
+    lr,
+    beta1,
+    beta2,
+    eps,
+    weight_decay,
+    switch_rate,
+    sign,
+    grad_scale,
+    found_inf,
+    LR_ON_DEVICE: tl.constexpr,
+    BETAS_ON_DEVICE: tl.constexpr,
+    HAS_SCALE: tl.constexpr,
+    HAS_FOUND_INF: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Advance the steps, and leave each tensor's coefficients in ``rows``; where found_inf is not 0, none changes."""
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    here = i < num_tensors
+    steps = tl.load(table + i * COLUMNS + 4, mask=here, other=0).to(tl.pointer_type(tl.float32))
+    place = tl.load(table + i * COLUMNS + 6, mask=here, other=0).to(tl.uint32)
+    lr64 = tl.load(lr).to(tl.float64) if LR_ON_DEVICE else as_double(lr)
+    b1 = tl.load(beta1).to(tl.float64) if BETAS_ON_DEVICE else as_double(beta1)
+    b2 = tl.load(beta2).to(tl.float64) if BETAS_ON_DEVICE else as_double(beta2)
+    factor = as_double(sign)
+    if HAS_SCALE:
+        factor = factor / tl.load(grad_scale).to(tl.float64)
+    active = 1.0
+    if HAS_FOUND_INF:
+        active = tl.where(tl.load(found_inf) == 0, 1.0, 0.0)
+
+    step32 = tl.load(steps, mask=here, other=1) + active
+    tl.store(steps, step32, mask=here)
+    step = step32.to(tl.float64)
+    alpha = 1 - as_double(switch_rate) * step
+    alpha = tl.where(alpha < 1e-9, 0.0, alpha)
+    # of a beta of 0 there is no logarithm; 1 - 1e-30 is 1
+    step_size = lr64 / (1 - tl.exp(step * tl.log(tl.maximum(b1, 1e-30))))
+    root = tl.sqrt(1 - tl.exp(step * tl.log(tl.maximum(b2, 1e-30))))
+    seed = mix(place ^ 0x9E3779B9) + 2 * step32.to(tl.int64).to(tl.uint32)
+
+    row = rows + i * ROW
+    tl.store(row + 0, -step_size * (1 - alpha), mask=here)
+    tl.store(row + 1, -step_size * alpha, mask=here)
+    tl.store(row + 2, root, mask=here)
+    tl.store(row + 3, 1 - lr64 * as_double(weight_decay) + tl.zeros_like(step), mask=here)
+    tl.store(row + 4, factor + tl.zeros_like(step), mask=here)
+    tl.store(row + 5, 1 - b1 + tl.zeros_like(step), mask=here)
+    tl.store(row + 6, b2 + tl.zeros_like(step), mask=here)
+    tl.store(row + 7, 1 - b2 + tl.zeros_like(step), mask=here)
+    tl.store(row + 8, as_double(eps) + tl.zeros_like(step), mask=here)
+    tl.store(row + 9, mix(seed).to(tl.float64), mask=here)  # 32 bits fit a float64
+    tl.store(row + 10, mix(seed + 1).to(tl.float64), mask=here)
+    tl.store(row + 11, active + tl.zeros_like(step), mask=here)
+
+
+@triton.jit
+def rounded(x, noise, DTYPE: tl.constexpr, STOCHASTIC: tl.constexpr):
+    """Return float32 numbers in another dtype: to nearest, or, in bfloat16, up with the probability that makes the mean right."""
+    if DTYPE == tl.bfloat16:
+        bits = x.to(tl.uint32, bitcast=True)
+        magnitude = bits & 0x7FFFFFFF
+        if STOCHASTIC:
+            added = tl.where(magnitude < 0x7F800000, noise & 0xFFFF, 0)
+        else:
+            added = 0x7FFF + ((bits >> 16) & 1)
+        cut = tl.where(magnitude > 0x7F800000, 0x7FC00000, (bits + added) & 0xFFFF0000)
+        return cut.to(tl.uint32).to(tl.float32, bitcast=True).to(tl.bfloat16)
+    return x.to(DTYPE)
+
+
+@triton.jit
+def advance(
+    table,
+    chunks,
+    rows,
+    PARAM: tl.constexpr,
+    STATE: tl.constexpr,
+    STOCHASTIC: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    CHUNK: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Step one chunk of one tensor; ``chunks`` names both for every program."""
+    tensor = tl.load(chunks + 2 * tl.program_id(0))
+    first = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int64) * CHUNK
+    row = rows + tensor * ROW
+    if tl.load(row + 11) != 0:
+        entry = table + tensor * COLUMNS
+        p = tl.load(entry + 0).to(tl.pointer_type(PARAM))
+        g = tl.load(entry + 1).to(tl.pointer_type(PARAM))
+        m = tl.load(entry + 2).to(tl.pointer_type(STATE))
+        v = tl.load(entry + 3).to(tl.pointer_type(STATE))
+        if ALIGNED:  # the host has looked: 16-byte loads and stores
+            p, g, m, v = (
+                tl.multiple_of(p, 16),
+                tl.multiple_of(g, 16),
+                tl.multiple_of(m, 16),
+                tl.multiple_of(v, 16),
+            )
+        p, g, m, v = p + first, g + first, m + first, v + first
+        numbers = coefficients(row)
+        left = tl.minimum(tl.load(entry + 5) - first, CHUNK).to(tl.int32)
+        if left == CHUNK:  # without a mask, or there are no wide loads
+            for start in tl.range(0, CHUNK, BLOCK):
+                step_block(
+                    p,
+                    g,
+                    m,
+                    v,
+                    numbers,
+                    first,
+                    start + tl.arange(0, BLOCK),
+                    CHUNK,
+                    PARAM,
+                    STATE,
+                    STOCHASTIC,
+                    False,
+                )
+        else:
+            for tail in tl.range(0, left, BLOCK):
+                step_block(
+                    p,
+                    g,
+                    m,
+                    v,
+                    numbers,
+                    first,
+                    tail + tl.arange(0, BLOCK),
+                    left,
+                    PARAM,
+                    STATE,
+                    STOCHASTIC,
+                    True,
+                )
+
+
+@triton.jit
+def coefficients(row):
+    """Return what ``prepare`` left for a tensor, in float32; the last two are the keys of the noise."""
+    weight1 = tl.load(row + 5)
+    nearer = tl.where(
+        weight1 < 0.5, weight1, weight1 - 1
+    )  # torch's lerp starts from the nearer end
+    return (
+        tl.load(row).to(tl.float32),
+        tl.load(row + 1).to(tl.float32),
+        tl.load(row + 2).to(tl.float32),
+        tl.load(row + 3).to(tl.float32),
+        tl.load(row + 4).to(tl.float32),
+        nearer.to(tl.float32),
+        tl.load(row + 6).to(tl.float32),
+        tl.load(row + 7).to(tl.float32),
+        tl.load(row + 8).to(tl.float32),
+        tl.load(row + 9).to(tl.uint32),
+        tl.load(row + 10).to(tl.uint32),
+    )
+
+
+@triton.jit
+def step_block(
+    p_at,
+    g_at,
+    m_at,
+    v_at,
+    numbers,
+    first,
+    i,
+    left,
+    PARAM: tl.constexpr,
+    STATE: tl.constexpr,
+    STOCHASTIC: tl.constexpr,
+    MASKED: tl.constexpr,
+):
+    """The formulas, in float32, for a block of elements."""
+    c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, moments_key, param_key = (
+        numbers
+    )
+    if MASKED:
+        mask = i < left
+        p_old, g = (
+            tl.load(p_at + i, mask=mask, other=0.0).to(tl.float32),
+            tl.load(g_at + i, mask=mask, other=0.0).to(tl.float32),
+        )
+        m_old, v_old = (
+            tl.load(m_at + i, mask=mask, other=0.0).to(tl.float32),
+            tl.load(v_at + i, mask=mask, other=0.0).to(tl.float32),
+        )
+    else:
+        p_old, g = tl.load(p_at + i).to(tl.float32), tl.load(g_at + i).to(tl.float32)
+        m_old, v_old = tl.load(m_at + i).to(tl.float32), tl.load(v_at + i).to(tl.float32)
+
+    g = g * factor
+    m = tl.fma(tl.zeros_like(g) + weight1, g - m_old, tl.where(weight1 > 0, m_old, g))
+    v = tl.fma(weight2 * g, g, v_old * beta2)
+    r = tl.div_rn(tl.sqrt_rn(v), root) + eps
+    # a part that is over is left out, so that 0 x inf cannot arise
+    p = p_old * decay
+    p = tl.where(c_adam != 0, p + tl.div_rn(c_adam * m, r), p)
+    p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)
+
+    noise_m = tl.zeros_like(i).to(tl.uint32)
+    noise_p = noise_m
+    if STOCHASTIC:
+        index = (first + i).to(tl.uint32)
+        noise_m = mix(index + moments_key)
+        noise_p = mix(index + param_key)
+    if MASKED:
+        mask = i < left
+        tl.store(m_at + i, rounded(m, noise_m, STATE, STOCHASTIC), mask=mask)
+        tl.store(v_at + i, rounded(v, noise_m >> 16, STATE, STOCHASTIC), mask=mask)
+        tl.store(p_at + i, rounded(p, noise_p, PARAM, STOCHASTIC), mask=mask)
+    else:
+        tl.store(m_at + i, rounded(m, noise_m, STATE, STOCHASTIC))
+        tl.store(v_at + i, rounded(v, noise_m >> 16, STATE, STOCHASTIC))
+        tl.store(p_at + i, rounded(p, noise_p, PARAM, STOCHASTIC))

@@ -1,0 +1,1 @@
+"""One step: the equations, and every path that computes them."""

@@ -1,0 +1,1 @@
+"""Studies of the optimizers that are not comparisons."""

@@ -1,0 +1,1 @@
+"""Escape times from minima of model landscapes."""

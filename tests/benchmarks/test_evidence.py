@@ -1,0 +1,94 @@
+"""docs/evidence.md says what the records say, and decides as was fixed beforehand."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import evidence
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Return the summary of the recorded default comparison."""
+    return evidence.load(evidence.find("digits"))
+
+
+def with_scores(summary, change):
+    """Return a summary in which DualAdam's scores are its control's plus a change per seed, and its other rows as they are."""
+    control = next(row for row in summary.arms if row.arm == "Adam + warm-up")
+    arms = [
+        replace(row, scores=[a + b for a, b in zip(control.scores, change, strict=True)])
+        if row.arm == "DualAdam"
+        else row
+        for row in summary.arms
+    ]
+    return replace(summary, arms=arms)
+
+
+def test_the_page_is_what_the_records_say():
+    assert evidence.PAGE.read_text() == evidence.render(), "run: python benchmarks/evidence.py"
+
+
+def test_every_claim_has_a_section_and_one_without_a_study_says_not_run():
+    page = evidence.render()
+    rows = evidence.rows_and_studies()[0]
+    for claim, text in evidence.CLAIMS.items():
+        section = page.split(f"## {claim}. {text}")[1].split("\n## ")[0]
+        assert ("**not run**" in section) == (claim not in {row.claim for row in rows})
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict"),
+    [
+        ([1.0, 1.1, 0.9, 1.0, 1.05], "held"),
+        ([-1.0, -1.1, -0.9, -1.0, -1.05], "not held"),
+        ([0.1, -0.1, 0.0, 0.05, -0.05], "equivalent"),
+        ([3.0, -3.0, 2.0, -2.0, 0.5], "not decided"),
+    ],
+)
+def test_the_control_decides_claim_3_by_its_interval(digits, change, verdict):
+    (row,) = (
+        row for row in evidence.controls("digits", with_scores(digits, change)) if row.claim == 3
+    )
+    assert row.verdict == verdict
+    assert ("contains 0" in row.result) == (verdict in ("equivalent", "not decided"))
+
+
+def test_plain_optimizers_are_compared_with_dualadam_itself_and_adjusted_together(digits):
+    rows = list(evidence.rivals("digits", with_scores(digits, [1.0, 1.1, 0.9, 1.0, 1.05])))
+    assert [(row.claim, row.comparison.split(",")[0]) for row in rows] == [
+        (1, "DualAdam less Adam"),
+        (2, "DualAdam less NAdam"),
+        (2, "DualAdam less RAdam"),
+    ]
+    raw = [
+        float(evidence.difference(digits.primary, row).p)
+        for row in digits.arms
+        if row.optimizer in ("Adam", "NAdam", "RAdam")
+    ]
+    shown = [float(row.result.split("Holm p = ")[1]) for row in evidence.rivals("digits", digits)]
+    assert shown == [pytest.approx(p, abs=5e-4) for p in evidence.stats.holm(raw)]
+
+
+def test_flatness_is_compared_in_ratios_over_the_seeds_that_have_both(digits):
+    def measured(row, values):
+        return replace(
+            row,
+            flatness={"top_eigenvalue": None},
+            judged=[{**r, "flatness": v} for r, v in zip(row.judged, values, strict=True)],
+        )
+
+    flat = [{"top_eigenvalue": x} if x else None for x in (1.0, 1.1, 0.9, 1.0, None)]
+    sharp = [{"top_eigenvalue": 2 * x} for x in (1.0, 1.1, 0.9, 1.0, 7.0)]
+    arms = [measured(row, flat if row.arm == "DualAdam" else sharp) for row in digits.arms]
+    rows = list(evidence.flatter("digits", replace(digits, arms=arms)))
+    assert [row.comparison.split(",")[0] for row in rows] == ["largest eigenvalue"] * 2
+    for row in rows:
+        assert row.result == "0.50 [0.50, 0.50], n = 4"
+        assert row.verdict == "held"

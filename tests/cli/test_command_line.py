@@ -1,0 +1,245 @@
+"""The command line says what it does, refuses with one sentence and exit status 2, and ends with 1 or 130 where its documents say so."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+import torch
+from compare_cases import NUM_RUNS, TINY, command, environment, run_command
+
+from dualadam import __version__
+from dualadam.cli import compare as commands
+from dualadam.compare.execute import read_records, sole_store
+from dualadam.compare.optimizers import OPTIMIZERS
+from dualadam.compare.spec_file import builtin_specs, parse_spec
+from dualadam.harness.executors import process_executor
+from dualadam.tasks import TASKS
+from dualadam.tasks.images.models import MODELS
+
+CIFAR = TINY.replace('task = "digits"', 'task = "cifar10"')
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Whatever a command writes beside --out is seen; no data set is where it is looked for."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("DUALADAM_DATA", raising=False)
+
+
+def spec_file(tmp_path, text=TINY):
+    file = tmp_path / "study.toml"
+    file.write_text(text)
+    return file
+
+
+def said(capsys):
+    """Both streams, folded lines joined."""
+    out, err = capsys.readouterr()
+    return " ".join(out.split()), " ".join(err.split())
+
+
+def test_version(capsys):
+    assert run_command("--version") == 0
+    assert capsys.readouterr().out == f"dualadam {__version__}\n"
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], ["compare", "report", "list", "flatness", "--version", "--debug"]),
+    (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--dry-run", "--estimate"]),
+    (["report"], ["output folder of a finished comparison"]),
+    (["list"], ["tasks, models, optimizers"]),
+    (["flatness"], ["CHECKPOINT", "--task", "--rho", "--float64"]),
+])  # fmt: skip
+def test_every_command_explains_itself(arguments, words, capsys):
+    assert run_command(*arguments, "--help") == 0
+    out, _ = said(capsys)
+    assert all(word in out for word in words)
+
+
+def test_list_names_everything_that_a_spec_can(capsys):
+    assert run_command("list") == 0
+    out, _ = said(capsys)
+    for name in (*TASKS, *OPTIMIZERS, *builtin_specs(), *MODELS):
+        assert name in out
+
+
+# arguments -> what the one sentence on stderr contains
+REFUSED = [
+    (["compare", "no-such-spec"], "no-such-spec"),
+    (["compare", "."], "."),
+    (
+        ["report", "nowhere"],
+        "nowhere must be the output folder of a comparison: it has no spec.json.",
+    ),
+    (
+        ["compare", "digits", "--device", "quantum"],
+        "device must be one that torch has here, such as cpu, got 'quantum'",
+    ),
+    (
+        ["compare", "digits", "--device", "cuda:99"],
+        "device must be one that torch has here, such as cpu, got 'cuda:99'",
+    ),
+    (["flatness", "nowhere.pt"], "nowhere.pt"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "part"), REFUSED)
+def test_bad_input_is_one_sentence_and_status_2(arguments, part, tmp_path, capsys):
+    assert run_command(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("dualadam: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["flatten"],
+        ["compare", "digits", "--wokers", "2"],
+        ["compare", "--workers", "-1"],
+        ["report"],
+    ],
+)
+def test_what_is_no_command_is_status_2_with_its_usage(arguments, capsys):
+    assert run_command(*arguments) == 2
+    _, err = said(capsys)
+    assert "Usage: dualadam" in err
+    assert "Error" in err
+
+
+def test_debug_shows_the_traceback_of_the_same_error():
+    with pytest.raises(ValueError, match="no-such-spec"):
+        run_command("--debug", "compare", "no-such-spec")
+
+
+def test_a_dry_run_prints_the_plan_trains_nothing_and_needs_no_data(tmp_path, capsys):
+    assert run_command("compare", spec_file(tmp_path, CIFAR), "--dry-run") == 0
+    out, err = said(capsys)
+    for part in (
+        "tiny: cifar10, small-cnn, 10 steps a run",
+        "AdamW",
+        "Adam + warm-up",
+        "switch_rate",
+        "6 tuning runs, then 9 judged ones",
+    ):
+        assert part in out
+    assert "Decided by: DualAdam less Adam + warm-up" in out
+    assert (
+        "Warning: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got none"
+        in err
+    )
+    assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_a_dry_run_with_its_data_warns_of_nothing(tmp_path, capsys):
+    assert run_command("compare", spec_file(tmp_path), "--dry-run") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_missing_data_is_refused_before_any_run(tmp_path, capsys):
+    assert run_command("compare", spec_file(tmp_path, CIFAR)) == 2
+    _, err = said(capsys)
+    assert err.startswith(
+        "dualadam: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got none (give --data FOLDER"
+    )
+    assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_an_estimate_times_every_arm_without_data_and_trains_nothing(tmp_path, capsys):
+    assert run_command("compare", spec_file(tmp_path, CIFAR), "--estimate", "--workers", "1") == 0
+    out, _ = said(capsys)
+    assert re.search(r"AdamW \d+\.\d\d 5 Adam \+ warm-up \d+\.\d\d 5 DualAdam \d+\.\d\d 5", out)
+    assert re.search(
+        rf"{NUM_RUNS} runs of 10 steps, 1 side by side: about \d+ s, evaluations not counted\.", out
+    )
+    assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_a_run_that_raises_is_status_1_and_a_class_beside_the_spec_is_found(tmp_path, capsys):
+    (tmp_path / "my_own_optimizer.py").write_text(
+        textwrap.dedent("""
+        import torch
+
+        class Stumbling(torch.optim.SGD):
+            def step(self, closure=None):
+                self.steps = getattr(self, "steps", 0) + 1
+                if self.steps == 3:
+                    raise ArithmeticError("stumbled at step 3")
+                return super().step(closure)
+        """)
+    )
+    text = TINY.replace('optimizer = "AdamW"', 'optimizer = "my_own_optimizer.Stumbling"').replace(
+        "steps = 10", "steps = 3"
+    )
+    assert run_command("compare", spec_file(tmp_path, text), "--workers", "1", "--out", "out") == 1
+    _, err = said(capsys)
+    assert (
+        "Warning: 'AdamW': its weight decay is as my_own_optimizer.Stumbling does it, which may be coupled (L2)."
+        in err
+    )
+    assert (
+        "dualadam: 2 of 6 runs failed: AdamW, point 0: ArithmeticError: stumbled at step 3" in err
+    )
+    assert "Traceback" not in err
+    assert len(list(read_records(tmp_path / "out" / "runs.jsonl"))) == 4
+
+
+def test_ctrl_c_outside_of_training_is_a_sentence_and_status_130(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(
+        commands, "write_report", lambda folder: os.kill(os.getpid(), signal.SIGINT)
+    )
+    assert run_command("report", tmp_path) == 130
+    assert capsys.readouterr().err == "\ndualadam: Stopped.\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl")
+def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
+    file, out = spec_file(tmp_path), tmp_path / "out"
+    with sole_store(out, parse_spec(TINY)):
+        before = sorted(out.iterdir())
+        second = subprocess.run(
+            command("compare", file, "--out", out),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (second.returncode, second.stderr) == (
+            2, f"dualadam: Another process writes into {out}. Wait for it, or choose another --out.\n"
+        )  # fmt: skip
+        assert sorted(out.iterdir()) == before
+    with sole_store(out, parse_spec(TINY)) as store:  # free again
+        assert store.records == {}
+
+
+def test_workers_start_where_signals_cannot_be_blocked_as_on_windows(monkeypatch):
+    monkeypatch.delattr(signal, "pthread_sigmask")
+    with process_executor(1) as (executor, _):
+        assert executor.submit(torch.get_num_threads).result(timeout=60) == 1
+
+
+def test_an_interrupt_that_another_thread_takes_waits_until_the_processes_are_started(monkeypatch):
+    whole, now = [], threading.Event()
+    striker = threading.Thread(target=lambda: now.wait() and signal.raise_signal(signal.SIGINT))
+    striker.start()  # here, or it would have the mask of the thread that submits
+
+    def submit(self, *args):
+        now.set()
+        striker.join()
+        whole.append(args)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with process_executor(1) as (executor, _), pytest.raises(KeyboardInterrupt):
+        executor.submit(print)
+    assert whole == [(print,)]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

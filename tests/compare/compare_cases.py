@@ -1,0 +1,237 @@
+"""What the tests of the comparison share: one tiny study on real digits, executors, and the command as a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import dualadam
+from dualadam.cli import main
+from dualadam.compare.execute import TUNING_SEED, Record, Store, execute, make_plan
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_file import BUILTIN, parse_spec
+from dualadam.compare.train import Run
+
+DIGITS = (BUILTIN / "digits.toml").read_text()
+TINY = """
+name = "tiny"
+title = "Three arms, a few steps"
+task = "digits"
+model = "small-cnn"
+steps = 10
+batch_size = 8
+points = 2
+seeds = 3
+primary = { arm = "DualAdam", against = "Adam + warm-up", margin = 0.5 }
+
+[[block]]
+weight_decay = 0.01
+
+[[block.arm]]
+name = "AdamW"
+optimizer = "AdamW"
+tune = { lr = [3e-4, 3e-2] }
+
+[[block.arm]]
+name = "Adam + warm-up"
+optimizer = "Adam+warmup"
+tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
+
+[[block.arm]]
+name = "DualAdam"
+optimizer = "DualAdam"
+tune = { lr = [3e-4, 3e-2], switch_rate = [0.2, 0.5] }
+"""
+NUM_RUNS = 3 * 2 + 3 * 3
+ODD = ("[/b] $x^$ &amp; *a* `c` _u_", r"[red]$\\frac{$ \" onload=\"x")
+ODD_NAMES = TINY.replace('"AdamW"\noptimizer', f'"{ODD[0]}"\noptimizer').replace(
+    '"DualAdam"', f'"{ODD[1]}"', 2
+)
+TWO_BLOCKS = TINY + TINY[TINY.index("[[block]]") :].replace(
+    "weight_decay = 0.01", 'name = "no decay"'
+)
+LONGER = TINY.replace("steps = 10", "steps = 40")  # long enough a run to be stopped in the middle
+
+
+def run_of(**changes) -> Run:
+    """A judged run of AdamW on digits, with changes."""
+    spec = parse_spec(TINY)
+    plan = make_plan(spec)
+    run = plan.run("judge", spec.block[0], spec.block[0].arm[0], 0, 0)
+    return replace(run, **{"settings": {"lr": 3e-3}, "weight_decay": 0.0, "steps": 25} | changes)
+
+
+class InlineExecutor(Executor):
+    """A concurrent.futures executor that runs each call at once, on one thread."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        future, threads = Future(), torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        finally:
+            torch.set_num_threads(threads)
+        return future
+
+
+def study(text: str, folder: Path) -> list[Record]:
+    """Run a spec to its end in this process."""
+    spec = parse_spec(text)
+    return execute(make_plan(spec), Store(folder, spec), InlineExecutor(), lambda: 1)
+
+
+@functools.cache
+def finished(text: str = TINY) -> tuple[Path, list[Record]]:
+    """Return the folder and the records of a study, run once per test process; read only."""
+    folder = Path(tempfile.mkdtemp(prefix="dualadam-test-"))
+    return folder, study(text, folder)
+
+
+def numbers(record: Record) -> Record:
+    """A record without what may differ between two equal runs: the clock, and the memory of the process they ran in."""
+    return {k: v for k, v in record.items() if k not in ("seconds_per_step", "peak_bytes")}
+
+
+def by_key(records) -> dict[str, Record]:
+    """Records without their clocks, by their keys."""
+    return {r["key"]: numbers(r) for r in records}
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of ``dualadam`` under this interpreter."""
+    return [sys.executable, "-m", "dualadam", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """An environment in which a child imports this very source."""
+    source = str(Path(dualadam.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": source, "COLUMNS": "100"}
+
+
+def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run the command to its end, its output into pipes."""
+    return subprocess.run(
+        command(*arguments), env=environment(), cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def drawn_records(
+    spec: Spec, diverged: Iterable[str] = (), flatness: float | None = 30.0
+) -> list[Record]:
+    """Records of a finished study with plausible numbers out of a seeded generator, nothing trained.
+
+    diverged: arms whose first judged run and first tuned point diverged. flatness: about the top eigenvalue, where the spec measures it.
+    """
+    plan, rng = make_plan(spec), np.random.default_rng(0)
+    runs = [*plan.tuning_runs, *plan.judged_runs(dict.fromkeys(plan.settings, 0))]
+    return [
+        _drawn_record(
+            run,
+            rng,
+            run.arm in diverged and not run.trial and run.seed in (0, TUNING_SEED),
+            flatness,
+        )
+        for run in runs
+    ]
+
+
+def _drawn_record(run: Run, rng: np.random.Generator, lost: bool, flatness: float | None) -> Record:
+    score = 0.0 if lost else float(90 + rng.normal())
+    result = {
+        "score": score,
+        "loss": None if lost else float(rng.uniform(0.2, 0.4)),
+        "metrics": {"accuracy": score},
+    }
+    record = {
+        "key": run.key,
+        "run": asdict(run),
+        "status": "diverged" if lost else "finished",
+        "steps": run.steps,
+        "curve": [],
+    }
+    record |= {
+        "diagnosis": [],
+        "validation": result,
+        "seconds_per_step": 0.002,
+        "state_bytes": 123_456,
+        "peak_bytes": 250_000_000,
+    }
+    record["environment"] = {
+        "dualadam": "0.1.0",
+        "torch": "2.13.0",
+        "machine": "Linux x86_64",
+        "device": "cpu",
+        "threads": 1,
+    }
+    if run.phase == "tune":
+        return record
+    steps = np.linspace(run.steps / 20, run.steps, 20).round().tolist()
+    for step in [] if lost else steps:
+        near = float(np.exp(-4 * step / run.steps))
+        record["curve"].append(
+            {
+                "step": step,
+                "train_loss": 2.3 * near + 0.02,
+                "score": score - 60 * near,
+                "loss": 2.3 * near + 0.3,
+            }
+        )
+        if "switch_rate" in run.settings:
+            weight = max(0.0, 1 - run.settings["switch_rate"] * step)
+            row = {
+                "mixing_weight": weight,
+                "effective_weight": weight,
+                "second_moment_mean": 1e-6,
+                "ratio": weight * 1e-2 or None,
+            }
+            record["diagnosis"].append({"step": step, **row})
+    right = np.zeros(450, bool) if lost else rng.random(450) < 0.9
+    record |= {"test": result, "correct": np.packbits(right).tobytes().hex(), "num_test": 450}
+    if run.flatness and not lost:
+        top = None if flatness is None else float(flatness + rng.normal())
+        record["flatness"] = {
+            "top_eigenvalue": top,
+            "sam_sharpness": float(rng.uniform(0.01, 0.02)),
+            "adaptive_sharpness": 0.2,
+        }
+    return record
+
+
+def folder_of(text: str, folder: Path, **options) -> Path:
+    """Write a finished study of drawn records to a folder, as ``compare`` leaves it before its report."""
+    spec = parse_spec(text)
+    store = Store(folder, spec)
+    for record in drawn_records(spec, **options):
+        store.add(record)
+    return folder
+
+
+def run_command(*arguments: object) -> int:
+    """Run the command in this process and return its exit status."""
+    try:
+        main([*map(str, arguments)])
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+class Stumbling(torch.optim.SGD):
+    """An optimizer that raises at its third step."""
+
+    def step(self, closure=None):
+        self.steps = getattr(self, "steps", 0) + 1
+        if self.steps == 3:
+            raise ArithmeticError("stumbled at step 3")
+        return super().step(closure)

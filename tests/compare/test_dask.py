@@ -1,0 +1,163 @@
+"""A comparison on a real Dask cluster on loopback: a worker dies in the middle, and the study ends with the numbers of any other."""
+
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from compare_cases import NUM_RUNS, TINY, by_key, call, command, environment, finished
+
+from dualadam.compare.execute import read_records
+from dualadam.harness.executors import dask_executor
+
+PATIENCE = 60.0  # seconds until a test gives up; everything here takes a few
+SCHEDULER = (
+    "distributed.cli.dask_scheduler",
+    "--host",
+    "127.0.0.1",
+    "--port",
+    "0",
+    "--no-dashboard",
+    "--scheduler-file",
+)
+WORKER = (
+    "distributed.cli.dask_worker",
+    "--host",
+    "127.0.0.1",
+    "--no-nanny",
+    "--no-dashboard",
+    "--death-timeout",
+    "30",
+)
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.02)
+    return value
+
+
+class Cluster:
+    """A scheduler, and workers as processes of their own."""
+
+    def __init__(self, folder, stack):
+        self.folder, self.stack, self.logs = folder, stack, 0
+        described = folder / "scheduler.json"
+        self._start(*SCHEDULER, described)
+        self.address = wait_for(
+            lambda: described.exists() and _address(described.read_text()), "the scheduler"
+        )
+
+    def add_worker(self, threads=1):
+        process, log = self._start(
+            *WORKER,
+            self.address,
+            "--nthreads",
+            threads,
+            "--local-directory",
+            self.folder / "scratch",
+        )
+        wait_for(lambda: "Registered to" in log.read_text(), "a worker")
+        return process
+
+    def _start(self, module, *arguments):
+        self.logs += 1
+        log = self.folder / f"{self.logs}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *map(str, arguments)],
+                env=environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
+        return process, log
+
+
+def _address(text):
+    with contextlib.suppress(ValueError):  # the file is still being written
+        return json.loads(text)["address"]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with contextlib.ExitStack() as stack:
+        yield Cluster(tmp_path, stack)
+
+
+def test_no_run_is_lost_and_none_made_twice_when_a_worker_is_killed_in_the_middle(
+    cluster, tmp_path
+):
+    spec, out = tmp_path / "tiny.toml", tmp_path / "out"
+    spec.write_text(TINY)
+    doomed, _ = cluster.add_worker(), cluster.add_worker()
+
+    def num_lines():
+        path = out / "runs.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    study = subprocess.Popen(
+        command("compare", spec, "--out", out, "--cluster", cluster.address),
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: num_lines() >= 2, "finished runs")
+        doomed.send_signal(signal.SIGSTOP)
+        stopped_at = num_lines()
+        # by the second new run the stopped worker holds one; where none comes, it holds all that are under way
+        hold_until = time.monotonic() + 10.0
+        wait_for(
+            lambda: num_lines() >= stopped_at + 3 or time.monotonic() > hold_until,
+            "the stopped worker to hold a run",
+        )
+        assert num_lines() < NUM_RUNS
+        doomed.kill()
+        output, _ = study.communicate(timeout=PATIENCE)
+    finally:
+        study.kill()
+    assert study.returncode == 0, output
+    assert "Traceback" not in output
+    assert "Report: " in output
+    records = list(read_records(out / "runs.jsonl"))
+    assert len(records) == NUM_RUNS  # none lost, none twice
+    assert by_key(records) == by_key(finished()[1])  # threads: 1 in their environment too
+
+
+def test_a_worker_with_several_threads_is_refused(cluster, tmp_path):
+    cluster.add_worker(threads=2)
+    result = call("compare", "digits", "--out", tmp_path / "out", "--cluster", cluster.address)
+    assert (result.returncode, result.stderr.strip()) == (
+        2,
+        "dualadam: Workers must have one thread each: start them with `dask worker ADDRESS --nthreads 1 --nworkers N`.",
+    )
+
+
+def test_an_address_where_nobody_listens_is_a_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"  # free again a line later
+    with (
+        pytest.raises(
+            OSError, match=rf"tcp://HOST:PORT; nobody answers at {address} \(Connection refused\)\."
+        ),
+        dask_executor(address),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "xyz://127.0.0.1:1", "tcp://127.0.0.1", "tcp://127.0.0.1:port", ""]
+)
+def test_what_is_no_address_is_refused(address):
+    sentence = (
+        f"--cluster must be the address of a Dask scheduler, tcp://HOST:PORT, got {address!r}."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"), dask_executor(address):
+        pass

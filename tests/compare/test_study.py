@@ -1,0 +1,167 @@
+"""A study ends with the same numbers, whatever happens on the way: it is truncated, full, half failed or someone else's."""
+
+import json
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import pytest
+from compare_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
+
+from dualadam.compare.execute import (
+    FailedRunsError,
+    Progress,
+    Store,
+    execute,
+    make_plan,
+    read_records,
+)
+from dualadam.compare.spec_file import load_spec, parse_spec
+
+
+def lines():
+    return (finished()[0] / "runs.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def start_with(folder: Path, content: bytes) -> Path:
+    """An output folder as a killed study leaves it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "spec.json").write_bytes((finished()[0] / "spec.json").read_bytes())
+    (folder / "runs.jsonl").write_bytes(content)
+    return folder
+
+
+class Counting(Progress):
+    def __init__(self):
+        self.events = []
+
+    def start(self, total, done):
+        self.events.append((total, done))
+
+    def finished(self, record):
+        self.events.append(record["key"])
+
+
+def test_a_finished_run_is_one_line_of_strict_json_under_its_key():
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    records = [json.loads(line, parse_constant=refuse) for line in lines()]
+    assert len(records) == NUM_RUNS
+    assert len({r["key"] for r in records}) == NUM_RUNS
+
+
+# what is on disk when it goes on: nothing whole, tuning half done, all tuned, judging half done, everything
+@pytest.mark.parametrize("kept", [0, 1, 6, 11, NUM_RUNS])
+def test_going_on_with_a_truncated_last_line_ends_with_the_same_numbers(tmp_path, kept):
+    whole = lines()
+    start_with(tmp_path, b"".join(whole[:kept]) + (whole[kept][:-200] if kept < NUM_RUNS else b""))
+    assert by_key(study(TINY, tmp_path)) == by_key(finished()[1])
+    assert by_key(read_records(tmp_path / "runs.jsonl")) == by_key(finished()[1])
+    assert (tmp_path / "runs.jsonl").read_bytes().startswith(b"".join(whole[:kept]))
+
+
+def test_what_is_on_disk_is_not_run_again(tmp_path):
+    spec, progress = parse_spec(TINY), Counting()
+    start_with(tmp_path, b"".join(lines()[:-2]))
+    execute(make_plan(spec), Store(tmp_path, spec), InlineExecutor(), lambda: 1, progress=progress)
+    assert progress.events == [
+        (NUM_RUNS, NUM_RUNS - 2),
+        *(json.loads(line)["key"] for line in lines()[-2:]),
+    ]
+
+
+def test_a_disk_that_is_full_loses_nothing(tmp_path):
+    """A real limit on the size of files: the write stops in the middle of a line, as on a full disk."""
+    whole = lines()
+    limit = sum(map(len, whole[:4])) + len(whole[4]) // 2
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old[1]))
+    try:
+        with pytest.raises(
+            FailedRunsError,
+            match=r"runs\.jsonl could not be written .*; make room and start again to go on\.",
+        ):
+            study(TINY, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert (tmp_path / "runs.jsonl").stat().st_size == limit
+    assert by_key(read_records(tmp_path / "runs.jsonl")) == by_key(finished()[1][:4])
+    assert by_key(study(TINY, tmp_path)) == by_key(finished()[1])
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    whole = lines()
+    start_with(tmp_path, whole[0] + whole[1][:50] + b"\n" + whole[2])
+    with pytest.raises(
+        ValueError,
+        match=r"runs\.jsonl, line 2 is damaged \(.*\); remove the line, and its run is made again\.",
+    ):
+        study(TINY, tmp_path)
+
+
+def test_a_folder_of_another_spec_is_refused_and_left_alone(tmp_path):
+    start_with(tmp_path, b"".join(lines()[:1]))
+    with pytest.raises(
+        ValueError,
+        match=r"holds a study of another spec \(they differ in seeds\)\. Choose another --out\.",
+    ):
+        study(TINY.replace("\nseeds = 3", "\nseeds = 4"), tmp_path)
+    assert (tmp_path / "runs.jsonl").read_bytes() == lines()[0]
+
+
+def test_folders_that_cannot_be_an_output_are_refused(tmp_path):
+    spec = parse_spec(TINY)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
+        Store(tmp_path / "file", spec)
+    (tmp_path / "runs.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"holds runs but no spec\.json that says of which study"):
+        Store(tmp_path, spec)
+
+
+def test_runs_that_raise_are_named_and_all_others_finish(tmp_path):
+    text = TINY.replace(
+        'name = "AdamW"\noptimizer = "AdamW"',
+        'name = "Stumbling"\noptimizer = "compare_cases.Stumbling"',
+    )
+    with pytest.raises(FailedRunsError) as error:
+        study(text, tmp_path)
+    said = str(error.value).splitlines()
+    assert said[:2] == [
+        "2 of 6 runs failed:",
+        "  Stumbling, point 0: ArithmeticError: stumbled at step 3",
+    ]
+    assert said[-1] == f"What finished is in {tmp_path / 'runs.jsonl'}."
+    kept = [r["run"]["arm"] for r in read_records(tmp_path / "runs.jsonl")]
+    assert sorted(kept) == ["Adam + warm-up"] * 2 + ["DualAdam"] * 2
+
+
+def test_each_line_is_on_the_disk_itself_before_the_next_run_is_waited_for(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os,
+        "fsync",
+        lambda descriptor: synced.append(os.fstat(descriptor).st_size) or fsync(descriptor),
+    )
+    spec, store = parse_spec(TINY), Store(tmp_path, parse_spec(TINY))
+    synced.clear()
+    execute(make_plan(spec), store, InlineExecutor(), lambda: 1)
+    ends = (tmp_path / "runs.jsonl").read_bytes().splitlines(keepends=True)
+    assert synced == [sum(map(len, ends[: i + 1])) for i in range(NUM_RUNS)]
+
+
+def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_their_keys(
+    tmp_path,
+):
+    """The recorded study of the digits was made before ``accumulate``, ``evaluations`` and ``language``."""
+    recorded = Path(__file__).parents[2] / "benchmarks" / "records" / "2026-11-24_digits"
+    for name in ("spec.json", "runs.jsonl"):
+        shutil.copy(recorded / name, tmp_path)
+    assert "accumulate" not in json.loads((tmp_path / "spec.json").read_text())
+    spec = load_spec("digits")
+    plan, store = make_plan(spec), Store(tmp_path, spec)
+    runs = [*plan.tuning_runs, *plan.judged_runs(plan.winners(store.records.values()))]
+    assert {run.key for run in runs} == set(store.records)

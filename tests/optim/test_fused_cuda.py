@@ -1,0 +1,163 @@
+"""The fused step for CUDA, as far as a machine without a GPU can show it; and shards, which every device's kernel takes."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from dualadam import DualAdam
+from dualadam.optim import fused_status
+from dualadam.optim._kernels.torch_fused import update_torch_fused
+from dualadam.optim._step.loop import update_loop
+from dualadam.optim._step.settings import StepSettings
+
+HERE = Path(__file__).parent
+
+
+def start(script: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(HERE.parents[1] / "src"),
+        "OMP_NUM_THREADS": "1",
+        **environment,
+    }
+    command = [sys.executable, str(HERE / script), *arguments]
+    return subprocess.Popen(
+        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def finish(*processes: subprocess.Popen[str]) -> list[str]:
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)
+    return outputs
+
+
+def test_a_run_on_the_cpu_never_imports_triton() -> None:
+    code = (  # torch imports Triton itself, where it is installed, for any optimizer of its own
+        "import sys, torch; from dualadam import DualAdam; from dualadam.optim import fused_status\n"
+        "p = torch.ones(3, requires_grad=True); p.grad = torch.ones(3); torch.optim.AdamW([p]).step(); before = set(sys.modules)\n"
+        "o = DualAdam([p], fused=True); o.step(); fused_status(o)\n"
+        "assert not [m for m in set(sys.modules) - before if 'triton' in m and m != 'dualadam.optim._kernels.triton']\n"
+        "assert 'dualadam.optim._kernels.triton_code' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1] / "src")},
+    )
+
+
+def test_two_processes_step_their_shards_as_one_would_the_whole(tmp_path: Path) -> None:
+    finish(*(start("fused_shards.py", str(rank), str(tmp_path / "store")) for rank in range(2)))
+
+
+def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("switch_rate", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("maximize", [False, True])
+def test_torchs_fused_adamw_and_a_foreach_part_are_the_loop(
+    dtype: torch.dtype, switch_rate: float, maximize: bool
+) -> None:
+    """Called as it is: on the CPU the step itself prefers the loop. The second tensor joins two steps late and mixes for longer."""
+    settings = StepSettings(
+        1e-2,
+        0.9,
+        0.99,
+        1e-8,
+        0.1,
+        switch_rate,
+        maximize,
+        on_device=False,
+        stochastic_rounding=False,
+    )
+    shapes = ((100, 3), (7,), (0,), ())
+    ends = []
+    for update in (update_loop, update_torch_fused):
+        columns: list[list[Tensor]] = [[normal(s, i, dtype) for i, s in enumerate(shapes)]]
+        columns += [[torch.zeros_like(p) for p in columns[0]] for _ in range(2)]
+        steps = [torch.zeros(()) for _ in shapes]
+        for step in range(9):
+            grads = [normal(s, 100 + 10 * step + i, dtype) for i, s in enumerate(shapes)]
+            joined = [i for i in range(len(shapes)) if i != 1 or step >= 2]
+            p, m, v, g, t = ([column[i] for i in joined] for column in (*columns, grads, steps))
+            update(p, g, m, v, t, joined, settings)
+        ends.append([*columns[0], *columns[1], *columns[2], *steps])
+    eps = torch.finfo(dtype).eps  # a few roundings in each of 9 steps, of numbers up to about 4
+    for e, a in zip(*ends, strict=True):
+        torch.testing.assert_close(a, e, rtol=40 * eps, atol=40 * eps)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU is told")
+def test_the_status_says_that_there_is_no_gpu() -> None:
+    assert str(fused_status(device="cuda")) == "fused: not available: torch finds no CUDA device."
+
+
+def test_a_tensor_lr_reaches_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it on the host would wait for the device."""
+    seen: list[Any] = []
+    monkeypatch.setattr(
+        "dualadam.optim.dualadam_base.update_fused", lambda *args, **scale: seen.append(args[-1].lr)
+    )
+    p, lr = torch.nn.Parameter(torch.ones(3)), torch.tensor(1e-3)
+    p.grad = torch.ones(3)
+    DualAdam([p], lr=lr, fused=True).step()
+    assert seen[0] is lr
+
+
+def load_benchmark() -> Any:
+    spec = importlib.util.spec_from_file_location(
+        "cuda_kernel", HERE.parents[1] / "benchmarks" / "cuda_kernel.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says what a machine without a GPU is told")
+def test_the_benchmark_refuses_in_one_sentence_without_a_gpu(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        str(HERE.parents[1] / "benchmarks" / "cuda_kernel.py"),
+        "--out",
+        str(tmp_path / "record"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "This benchmark needs a CUDA device, and torch finds none."
+    assert not (tmp_path / "record").exists()
+
+
+def test_the_benchmark_times_the_networks_it_names_and_judges_by_the_bars(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    benchmark = load_benchmark()
+    sizes = {
+        name: sum(math.prod(shape) for shape in shapes) for name, shapes in benchmark.LISTS.items()
+    }
+    # torchvision's resnet18 has 11,689,512 parameters, timm's vit_small_patch16_224 22,050,664
+    assert list(sizes.values()) == [50_000_000, 11_689_512, 22_050_664, 256_000]
+    rows = [
+        {"list": "a", "ratio": 1.0, "share_of_copy": 0.89},
+        {"list": "b", "ratio": 1.01, "share_of_copy": 0.1},
+    ]
+    assert [line.rsplit(" ", 1)[1] for line in benchmark.verdict(rows)] == [
+        "met",
+        "MISSED",
+        "MISSED",
+    ]

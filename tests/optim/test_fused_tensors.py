@@ -1,0 +1,262 @@
+"""The fused step writes memory behind torch's back: which tensors it takes as they lie, what falls back, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from fused_cases import ALONE, assert_equal, bits, normal, trained
+from torch import Tensor
+
+from dualadam import DualAdam, InvAdam
+from dualadam.optim import fused_status
+from dualadam.optim._kernels import cpu as cpu_kernel
+
+pytestmark = pytest.mark.usefixtures("needs_the_kernel")
+
+
+def test_a_backward_through_values_that_the_step_overwrote_is_refused() -> None:
+    """The kernel writes behind autograd's back: without a bumped version this gradient would silently use the new weights."""
+    param = torch.nn.Parameter(normal(5))
+    loss = (
+        param * param.detach().clone().requires_grad_()
+    ).sum()  # saves param for the other factor
+    loss = loss + (param**2).sum()
+    param.grad = normal(5, seed=1)
+    versions = param._version
+    optimizer = DualAdam([param], fused=True)
+    optimizer.step()
+    assert param._version > versions
+    assert all(
+        optimizer.state[param][key]._version > 0 for key in ("exp_avg", "exp_avg_sq", "step")
+    )
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_subnormal_numbers_are_flushed_inside_the_kernel_alone(
+    threads: Callable[[int], None],
+) -> None:
+    threads(2)
+    param = torch.nn.Parameter(torch.zeros(100_000))
+    param.grad = torch.zeros_like(param)
+    optimizer = DualAdam([param], fused=True)
+    optimizer.step()
+    optimizer.state[param]["exp_avg_sq"].fill_(1e-39)
+    optimizer.step()
+    assert optimizer.state[param]["exp_avg_sq"].count_nonzero() == 0
+    tiny = torch.full((200_000,), 1e-39)
+    assert torch.equal(
+        tiny * 0.5, torch.full((200_000,), 5e-40)
+    )  # on both threads, in torch's own kernels
+    assert torch.tensor(5e-40).item() > 0
+
+
+DENSE = {
+    "channels_last": lambda: normal(8, 3, 5, 6).to(memory_format=torch.channels_last),
+    "channels_last, 1x1": lambda: normal(8, 3, 1, 1).to(memory_format=torch.channels_last),
+    "transposed": lambda: normal(30, 20).t(),
+    "permuted": lambda: normal(4, 5, 6).permute(2, 0, 1),
+    "scalar": lambda: normal(),
+    "empty": lambda: normal(0, 3),
+    "offset by one element": lambda: normal(65)[1:],
+}
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_layouts_take_the_kernel_as_they_are(name: str) -> None:
+    values = [DENSE[name]()]
+    params, optimizer = trained("fused", values, 3)
+    assert fused_status(optimizer).paths == {"fused": 1}
+    expected = trained("loop", values, 3)
+    for e, a in zip(bits(*expected), bits(params, optimizer), strict=True):
+        assert e.stride() == a.stride()
+        torch.testing.assert_close(e, a, rtol=2e-6, atol=2e-6)
+
+
+def test_a_parameter_is_updated_where_it_lies() -> None:
+    storage = normal(100)
+    param = torch.nn.Parameter(storage[3:50])
+    param.grad = normal(47, seed=1)
+    before, address = storage.clone(), param.data_ptr()
+    DualAdam([param], lr=0.1, fused=True).step()
+    assert param.data_ptr() == address
+    changed = storage != before
+    assert changed[3:50].all()
+    assert not changed[:3].any()
+    assert not changed[50:].any()
+
+
+class Subclass(Tensor):
+    pass
+
+
+def with_grad(param: Tensor, grad: Tensor | None = None) -> Tensor:
+    param = param.requires_grad_()
+    param.grad = torch.ones_like(param) if grad is None else grad
+    return param
+
+
+FALLS_BACK = {
+    "complex64": lambda: with_grad(normal(3, dtype=torch.complex64)),
+    "not dense": lambda: with_grad(normal(6, 8)[::2, ::2]),
+    "unlike the parameter": lambda: with_grad(normal(6, 8), normal(8, 6).t()),
+    "negated": lambda: with_grad(normal(3), torch._neg_view(normal(3))),
+    "subclass": lambda: with_grad(normal(3).as_subclass(Subclass)),
+}
+
+
+@pytest.mark.parametrize("reason", FALLS_BACK)
+def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> None:
+    results = []
+    for path in ("loop", "fused"):
+        params = [FALLS_BACK[reason](), with_grad(normal(4))]
+        optimizer = DualAdam(params, **ALONE[path])
+        optimizer.step()
+        optimizer.step()
+        results.append(params)
+    paths = fused_status(optimizer).paths
+    assert paths.pop("fused") == 1
+    assert reason in next(iter(paths)), paths
+    for e, a in zip(*results, strict=True):
+        torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("reason", FALLS_BACK)
+def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: str) -> None:
+    plain = trained("fused", [normal(8), normal(0), normal(2, 3)], 1)
+    refused = DualAdam([FALLS_BACK[reason]()], fused=True)
+    refused.step()
+    rows = [
+        (p, p.grad, *(optimizer.state[p][key] for key in ("exp_avg", "exp_avg_sq", "step")))
+        for optimizer in (plain[1], refused)
+        for p in optimizer.param_groups[0]["params"]
+    ]
+    assert [cpu_kernel.refuses(*row) is None for row in rows] == [True, True, True, False]
+    assert cpu_kernel.takes_all(*zip(*rows[:3], strict=True))
+    for where in range(4):  # wherever it stands among the others
+        mixed = [*rows[:where], rows[3], *rows[where:3]]
+        assert not cpu_kernel.takes_all(*zip(*mixed, strict=True))
+
+
+def test_a_state_of_another_shape_never_reaches_the_kernel() -> None:
+    params, optimizer = trained("fused", [normal(8)], 1)
+    for key, wrong in (
+        ("exp_avg", torch.zeros(4)),
+        ("exp_avg_sq", torch.zeros(4)),
+        ("step", torch.zeros(0)),
+    ):
+        state = {**optimizer.state[params[0]], key: wrong}
+        row = (params[0], params[0].grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
+        assert cpu_kernel.refuses(*row)
+        assert not cpu_kernel.takes_all(*([value] for value in row))
+    half = optimizer.state[params[0]]["exp_avg"].half()
+    for grad in (params[0].grad, params[0].grad.to("meta")):
+        row = (params[0], grad, half, half, optimizer.state[params[0]]["step"])
+        assert cpu_kernel.refuses(*row)
+        assert not cpu_kernel.takes_all(*([value] for value in row))
+
+
+def test_parameters_that_join_late_keep_their_own_step_in_one_group() -> None:
+    for settings in ({}, {"switch_rate": 0.2}):
+        outcomes = []
+        for path in ("loop", "fused"):
+            params = [torch.nn.Parameter(normal(50, seed=i)) for i in range(3)]
+            optimizer = DualAdam(params, lr=0.01, **settings, **ALONE[path])
+            for step in range(8):
+                for i, p in enumerate(params):
+                    p.grad = normal(50, seed=100 * step + i) if step >= 2 * i else None
+                optimizer.step()
+            outcomes.append(bits(params, optimizer))
+        assert [float(s) for s in outcomes[1][5::3]] == [8, 6, 4]
+        for e, a in zip(*outcomes, strict=True):
+            torch.testing.assert_close(e, a, rtol=2e-6, atol=2e-6)
+
+
+def scaled_run(
+    optimizer_of: Callable[[list[Tensor]], Any], scale: float, overflow_at: int
+) -> tuple[list[Tensor], Any, list[float]]:
+    params = [
+        torch.nn.Parameter(normal(20)),
+        torch.nn.Parameter(normal(6, 8)[::2, ::2]),
+    ]  # the second falls back
+    optimizer = optimizer_of(params)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=100)
+    counts = []
+    for step in range(4):
+        optimizer.zero_grad()
+        loss = (
+            (params[0] * normal(20, seed=step)).sum() + (params[1] * normal(3, 4, seed=step)).sum()
+        ) * (float("inf") if step == overflow_at else 1.0)
+        scaler.scale(loss).backward()
+        grads = [p.grad.clone() for p in params]
+        scaler.step(optimizer)
+        if optimizer._step_supports_amp_scaling:
+            assert all(
+                torch.equal(p.grad, g) or g.isnan().any()
+                for p, g in zip(params, grads, strict=True)
+            ), "gradients are left alone"
+        scaler.update()
+        counts.append(float(optimizer.state[params[0]]["step"]) if optimizer.state else 0.0)
+    return params, optimizer, counts
+
+
+@pytest.mark.parametrize("overflow_at", [-1, 0, 2])
+def test_loss_scaling_inside_the_step_equals_unscaling_before_it(overflow_at: int) -> None:
+    expected = scaled_run(lambda ps: DualAdam(ps), 1024.0, overflow_at)
+    actual = scaled_run(lambda ps: DualAdam(ps, fused=True), 1024.0, overflow_at)
+    assert actual[1]._step_supports_amp_scaling
+    assert not expected[1]._step_supports_amp_scaling
+    assert actual[2][-1] == 4 - (overflow_at >= 0)
+    for e, a in zip(expected[0], actual[0], strict=True):
+        torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
+
+
+def test_amp_scaling_is_left_to_the_scaler_unless_every_group_is_fused() -> None:
+    params = [torch.nn.Parameter(normal(3)), torch.nn.Parameter(normal(3))]
+    optimizer = DualAdam([{"params": params[:1], "fused": True}, {"params": params[1:]}])
+    assert not optimizer._step_supports_amp_scaling
+
+
+def test_settings_that_exclude_each_other_are_refused() -> None:
+    params = [torch.nn.Parameter(normal(3))]
+    with pytest.raises(RuntimeError, match="`fused` does not support `differentiable`"):
+        DualAdam(params, fused=True, differentiable=True)
+    with pytest.raises(RuntimeError, match="`fused` and `foreach` cannot be `True` together"):
+        DualAdam(params, fused=True, foreach=True)
+    with pytest.raises(
+        RuntimeError, match="`stochastic_rounding` does not support `differentiable`"
+    ):
+        DualAdam(params, stochastic_rounding=True, differentiable=True)
+    with pytest.raises(
+        ValueError,
+        match=r"state_dtype must be None, torch\.float32 or torch\.bfloat16, got torch\.float16",
+    ):
+        InvAdam(params, state_dtype=torch.float16)
+    with pytest.raises(ValueError, match="state_dtype must be None for complex parameters"):
+        DualAdam([torch.nn.Parameter(normal(3, dtype=torch.complex64))], state_dtype=torch.bfloat16)
+    with pytest.raises(TypeError, match="stochastic_rounding must be True or False, got 1"):
+        DualAdam(params, stochastic_rounding=1)  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="stochastic_rounding=True has no effect"):
+        DualAdam(params, stochastic_rounding=True)
+
+
+def test_the_environment_variable_turns_the_kernel_off_with_a_warning_and_the_step_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DUALADAM_DISABLE_FUSED", "1")
+    with pytest.warns(
+        UserWarning,
+        match="fused=True has no effect: the environment variable DUALADAM_DISABLE_FUSED is set",
+    ):
+        params, optimizer = trained("fused", [normal(5)], 2)
+    assert_equal(bits(*trained("loop", [normal(5)], 2)), bits(params, optimizer))
+    assert fused_status(optimizer).paths == {
+        "not fused: the environment variable DUALADAM_DISABLE_FUSED is set": 1
+    }
+    assert (
+        str(fused_status())
+        == "fused: not available: the environment variable DUALADAM_DISABLE_FUSED is set."
+    )

@@ -1,0 +1,148 @@
+"""Run by tests/optim/test_triton.py in a process of its own: Triton's interpreter has to be chosen before triton is imported.
+
+    TRITON_INTERPRET=1 PYTHONPATH=src python tests/optim/triton_cases.py
+
+CPU tensors go through the CUDA kernel, instruction by instruction, and are held against the loop. Prints one line of JSON a case.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualadam import DualAdam, InvAdam
+from dualadam.optim._kernels import triton as triton_kernel
+from dualadam.optim._step import fused as _fused
+
+NUMBERS = (
+    130,
+    1,
+    0,
+    64,
+    33,
+)  # elements of the tensors: chunks of 64 with and without a rest, one element, none
+F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
+
+# name: (dtype, settings, what is special)
+CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
+    "float32 over the hand-over": (F32, {"switch_rate": 0.25, "weight_decay": 0.1}, ""),
+    "InvAdam": (F32, {"lr": 0.1}, "InvAdam"),
+    "maximize, other betas": (F32, {"betas": (0.3, 0.6), "maximize": True, "eps": 1e-3}, ""),
+    "no memory of m": (F32, {"betas": (0.0, 0.9)}, ""),
+    "unaligned": (F32, {"switch_rate": 0.25}, "unaligned"),
+    "different steps": (F32, {"switch_rate": 0.25}, "joins late"),
+    "tensor lr and betas": (
+        F32,
+        {"lr": torch.tensor(1e-2), "betas": (torch.tensor(0.9), torch.tensor(0.999))},
+        "",
+    ),
+    "scaled gradients and a skipped step": (F32, {"switch_rate": 0.25}, "scaled"),
+    "float16": (F16, {"switch_rate": 0.25}, ""),
+    "bfloat16": (BF16, {"switch_rate": 0.25, "weight_decay": 0.1}, ""),
+    "bfloat16, rounded stochastically": (
+        BF16,
+        {"switch_rate": 0.25, "stochastic_rounding": True},
+        "",
+    ),
+    "bfloat16 all, rounded stochastically": (
+        BF16,
+        {"switch_rate": 0.25, "stochastic_rounding": True, "state_dtype": BF16},
+        "",
+    ),
+    "float32 with bfloat16 state": (F32, {"switch_rate": 0.25, "state_dtype": BF16}, ""),
+    "infinite and missing gradients": (
+        BF16,
+        {"switch_rate": 0.25, "stochastic_rounding": True},
+        "not finite",
+    ),
+}
+
+
+def values(dtype: torch.dtype, unaligned: bool) -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(0)
+    result = []
+    for num in NUMBERS:
+        storage = torch.randn(num + 1, generator=generator).to(dtype)
+        result.append(torch.nn.Parameter(storage[1:] if unaligned else storage[:num].clone()))
+    return result
+
+
+def run(name: str) -> dict[str, Any]:
+    """Return the largest difference between the kernel and the loop, in units of the parameter's dtype, and what else is asked."""
+    dtype, settings, special = CASES[name]
+    optimizer = InvAdam if special == "InvAdam" else DualAdam
+    settings = {"lr": 1e-2, **settings}
+    sets = [values(dtype, special == "unaligned") for _ in range(2)]
+    loop, fused = (
+        optimizer(sets[0], foreach=False, **settings),
+        optimizer(sets[1], fused=True, **settings),
+    )
+    versions = sets[1][0]._version
+    for step in range(6):
+        scale, skipped = torch.tensor(8.0), torch.tensor(float(special == "scaled" and step == 2))
+        for i, (a, b) in enumerate(zip(*sets, strict=True)):
+            if special == "joins late" and i == 1 and step < 2:
+                continue
+            a.grad = torch.randn(
+                a.shape, generator=torch.Generator().manual_seed(100 * step + i)
+            ).to(dtype)
+            if special == "not finite" and len(a):
+                a.grad[0] = (float("inf"), float("nan"), -float("inf"))[i % 3]
+            b.grad = a.grad.clone() * (8 if special == "scaled" else 1)
+        if special == "scaled":
+            fused.grad_scale, fused.found_inf = scale, skipped
+        if not skipped:
+            loop.step()
+        fused.step()
+    unit = torch.finfo(dtype).eps
+    pairs = [(a.detach(), b.detach()) for a, b in zip(*sets, strict=True) if len(a)]
+    difference = max(
+        float(((a - b).abs() / a.abs().clamp(min=1).to(a)).nan_to_num().max()) / unit
+        for a, b in pairs
+    )
+    moments = [
+        (loop.state[a][key], fused.state[b][key])
+        for a, b in zip(*sets, strict=True)
+        for key in ("exp_avg", "exp_avg_sq")
+        if len(a)
+    ]
+    return {
+        "name": name,
+        "difference": difference,
+        "same_kind": all(
+            torch.equal(kind(a), kind(b))
+            for a, b in pairs
+            for kind in (torch.isnan, torch.isposinf, torch.isneginf)
+        ),
+        "moments": max(
+            float(
+                (a.float() - b.float()).abs().nan_to_num().max()
+                / a.float().abs().nan_to_num(posinf=0).max()
+            )
+            for a, b in moments
+        ),
+        "steps": [float(fused.state[p]["step"]) for p in sets[1]]
+        == [float(loop.state[p]["step"]) for p in sets[0]],
+        "versions": sets[1][0]._version > versions,
+        "unchanged_beside": special != "unaligned" or _untouched(sets[1], dtype),
+    }
+
+
+def _untouched(params: list[torch.nn.Parameter], dtype: torch.dtype) -> bool:
+    """Whether the element before each unaligned tensor is what it was."""
+    fresh = values(dtype, True)
+    first: list[tuple[Tensor, Tensor]] = [
+        (p.detach()._base, q.detach()._base) for p, q in zip(params, fresh, strict=True)
+    ]  # type: ignore[misc]
+    return all(bool(a[0] == b[0]) for a, b in first if a is not None and b is not None)
+
+
+if __name__ == "__main__":
+    triton_kernel.CHUNK, triton_kernel.BLOCK = 64, 16
+    _fused.KERNELS["cpu"] = triton_kernel
+    triton_kernel.takes_all = lambda *columns: True  # type: ignore[assignment]
+    for case in CASES:
+        print(json.dumps(run(case)), flush=True)
