@@ -1,1 +1,1 @@
-"""What every long study needs, once."""
+"""What every long study needs, once: store, executors, progress, environment, figures, verdict."""

@@ -7,37 +7,50 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.progress import TimeRemainingColumn
 
-from dualadam.compare.execute import Progress, Record
+
+class Progress:
+    """Receives the progress of a study; this base class shows nothing."""
+
+    def start(self, total: int, done: int) -> None:
+        """Announce the number of pieces, and how many of them are on disk already."""
+
+    def running(self, labels: Sequence[str]) -> None:
+        """Announce the pieces that are running now."""
+
+    def finished(self, label: str) -> None:
+        """Announce that a piece is on disk."""
 
 
 class ConsoleProgress(Progress):
-    """A bar with the runs under way and the time left; a line every ten seconds where the output is no terminal."""
+    """A bar with the running pieces and the time left; off a terminal, a line now and then.
 
-    LINE_EVERY = 10.0  # seconds
+    Args:
+        console: where to print.
+        unit: the plural of a piece, such as "runs".
+    """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        columns = (
+    LINE_EVERY = 10.0  # seconds between two lines off a terminal
+
+    def __init__(self, console: Console, unit: str = "runs") -> None:
+        self.console, self.unit = console, unit
+        self.total = self.done = self.fresh = 0
+        self.started = self.last_line = time.monotonic()
+        self.bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("runs, left"),
+            TextColumn(f"{unit}, left"),
             TimeRemainingColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}", style="dim", markup=False),
+            console=console,
+            speed_estimate_period=120,
         )
-        now = TextColumn("{task.fields[now]}", style="dim", markup=False)
-        self.bar = RichProgress(
-            *columns, TimeElapsedColumn(), now, console=console, speed_estimate_period=120
-        )
-        self.task = self.bar.add_task("Training", total=None, now="")
+        self.task = self.bar.add_task("Running", total=None, now="")
 
     def __enter__(self) -> ConsoleProgress:
         if self.console.is_terminal:
@@ -54,31 +67,28 @@ class ConsoleProgress(Progress):
         self.bar.stop()
 
     def start(self, total: int, done: int) -> None:
-        """Say how much there is to do."""
+        """Show how much there is to do."""
         self.total, self.done, self.fresh = total, done, 0
         self.started = self.last_line = time.monotonic()
         if done:
-            self.console.print(f"{done} of {total} runs are on disk already.")
+            self.console.print(f"{done} of {total} {self.unit} are on disk already.", markup=False)
         self.bar.update(self.task, total=total, completed=done)
 
     def running(self, labels: Sequence[str]) -> None:
-        """Show what is under way, on a terminal."""
-        self.bar.update(
-            self.task,
-            now="; ".join(labels[:2]) + (f" and {len(labels) - 2} more" if len(labels) > 2 else ""),
-        )
+        """Show what is running, on a terminal."""
+        more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
+        self.bar.update(self.task, now="; ".join(labels[:2]) + more)
 
-    def finished(self, record: Record) -> None:
-        """Count a run."""
+    def finished(self, label: str) -> None:
+        """Count a piece."""
         self.done, self.fresh = self.done + 1, self.fresh + 1
         self.bar.update(self.task, completed=self.done)
         now = time.monotonic()
-        if not self.console.is_terminal and (
-            now - self.last_line >= self.LINE_EVERY or self.done == self.total
-        ):
+        due = now - self.last_line >= self.LINE_EVERY or self.done == self.total
+        if not self.console.is_terminal and due:
             self.last_line = now
             left = (now - self.started) / self.fresh * (self.total - self.done)
-            run = record["run"]
             self.console.print(
-                f"{self.done}/{self.total} runs, about {left:.0f} s left; last: {run['arm']}, {run['phase']}, seed {run['seed']}"
+                f"{self.done}/{self.total} {self.unit}, about {left:.0f} s left; last: {label}",
+                markup=False,
             )
