@@ -14,8 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from dualadam.compare import train as harness
-from dualadam.compare.execute import make_plan
 from dualadam.compare.optimizers import make_optimizer
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec
 from dualadam.optim import decay_groups
 from dualadam.tasks import get_task

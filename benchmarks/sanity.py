@@ -14,7 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dualadam.compare.train import Run, Training, environment, train
+from dualadam.compare.run import Run
+from dualadam.compare.train import train
+from dualadam.compare.training import Training
+from dualadam.harness.environment import environment
 from dualadam.tasks import get_task
 
 COMMON: dict[str, Any] = {

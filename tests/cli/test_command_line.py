@@ -15,7 +15,7 @@ from compare_cases import NUM_RUNS, TINY, command, environment, run_command
 
 from dualadam import __version__
 from dualadam.cli import compare as commands
-from dualadam.compare.execute import read_records, sole_store
+from dualadam.compare.execute import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
 from dualadam.harness.executors import process_executor
@@ -205,7 +205,7 @@ def test_ctrl_c_outside_of_training_is_a_sentence_and_status_130(monkeypatch, ca
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fcntl")
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
     file, out = spec_file(tmp_path), tmp_path / "out"
-    with sole_store(out, parse_spec(TINY)):
+    with open_study(out, parse_spec(TINY)):
         before = sorted(out.iterdir())
         second = subprocess.run(
             command("compare", file, "--out", out),
@@ -218,7 +218,7 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
             2, f"dualadam: Another process writes into {out}. Wait for it, or choose another --out.\n"
         )  # fmt: skip
         assert sorted(out.iterdir()) == before
-    with sole_store(out, parse_spec(TINY)) as store:  # free again
+    with open_study(out, parse_spec(TINY)) as store:  # free again
         assert store.records == {}
 
 

@@ -17,10 +17,11 @@ import torch
 
 import dualadam
 from dualadam.cli import main
-from dualadam.compare.execute import TUNING_SEED, Record, Store, execute, make_plan
+from dualadam.compare.execute import execute
+from dualadam.compare.plan import TUNING_SEED, make_plan
+from dualadam.compare.run import Record, Run
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_file import BUILTIN, parse_spec
-from dualadam.compare.train import Run
 
 DIGITS = (BUILTIN / "digits.toml").read_text()
 TINY = """

@@ -6,7 +6,7 @@ import pytest
 import torch
 from compare_cases import run_of
 
-from dualadam.compare.train import Training
+from dualadam.compare.training import Training
 from dualadam.tasks import get_task
 
 STEPS, SCALE = 40, 1e-6

@@ -4,7 +4,7 @@ import pytest
 from compare_cases import DIGITS, TINY
 from scipy.stats import qmc
 
-from dualadam.compare.execute import make_plan
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec, parse_spec
 
 BLOCK = "no weight decay"

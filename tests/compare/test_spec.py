@@ -1,5 +1,4 @@
 """A spec with a mistake is refused, whole sentence by whole sentence: file, line, value, range, nearest name."""
-# ruff: noqa: E501
 
 import dataclasses
 import json
@@ -8,7 +7,7 @@ import re
 import pytest
 from compare_cases import DIGITS, TINY
 
-from dualadam.compare.execute import make_plan
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec import Language
 from dualadam.compare.spec_file import BUILTIN, SpecError, builtin_specs, load_spec, parse_spec
 from dualadam.tasks import FineTuning

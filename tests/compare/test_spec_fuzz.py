@@ -5,7 +5,7 @@ import random
 import pytest
 from compare_cases import DIGITS
 
-from dualadam.compare.execute import make_plan
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import BUILTIN, SpecError, builtin_specs, parse_spec
 
 # fmt: off

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dualadam.compare.execute import make_plan
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec
 
 SPECS = sorted((Path(__file__).parents[2] / "benchmarks" / "specs").glob("*.toml"))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from compare_cases import environment, numbers, run_of
 
-from dualadam.compare.train import Training, train
+from dualadam.compare.train import train
+from dualadam.compare.training import Training
 from dualadam.tasks import get_task
 
 

@@ -4,7 +4,8 @@ import image_layouts as layouts
 import pytest
 import torch
 
-from dualadam.compare.train import Run, train
+from dualadam.compare.run import Run
+from dualadam.compare.train import train
 from dualadam.tasks import TASKS, get_task
 from dualadam.tasks.images.task import ImageTask
 

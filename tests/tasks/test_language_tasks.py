@@ -13,7 +13,9 @@ from sklearn.metrics import f1_score
 from torch.nn.functional import cross_entropy
 
 from dualadam.compare import train as training_module
-from dualadam.compare.train import Training, measure_flatness, train
+from dualadam.compare.measures import measure_flatness
+from dualadam.compare.train import train
+from dualadam.compare.training import Training
 from dualadam.tasks import TASKS, FineTuning
 from dualadam.tasks.language.task import final_number, macro_f1, same_number
 from dualadam.tasks.language.tokens import lay_out

@@ -14,8 +14,9 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from dualadam.compare.execute import Plan, execute, make_plan, sole_store
+from dualadam.compare.execute import execute, open_study
 from dualadam.compare.optimizers import OPTIMIZERS
+from dualadam.compare.plan import Plan, make_plan
 from dualadam.compare.report import console_table, write_report
 from dualadam.compare.spec_file import builtin_specs, load_spec
 from dualadam.compare.summary import Summary
@@ -81,7 +82,7 @@ def compare(
         ]
     )
     where = f"on {cluster}" if cluster else f"{workers} side by side"
-    with sole_store(folder, spec) as store:
+    with open_study(folder, spec) as store:
         console.print(
             f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}",
             markup=False,

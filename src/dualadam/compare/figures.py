@@ -127,7 +127,7 @@ def seeds(summary: Summary) -> Plot:
     colour = colours(summary)
     lows = []
     for y, row in enumerate(reversed(summary.arms)):
-        kept = [s for s, r in zip(row.scores, row.judged, strict=True) if r["status"] == "finished"]
+        kept = [s for s, r in zip(row.scores, row.judged, strict=True) if not r.diverged]
         offsets = np.linspace(-0.16, 0.16, len(kept)) if len(kept) > 1 else np.zeros(len(kept))
         ax.scatter(kept, y + offsets, s=20, color=colour[row.arm], alpha=0.55, linewidths=0)
         if not row.diverged:
@@ -219,13 +219,13 @@ def curves(summary: Summary) -> Plot | None:
     colour, marks = colours(summary), _marks(summary)
     finals, drawn = [], []
     for row in summary.arms:
-        finished = [r["curve"] for r in row.judged if r["status"] == "finished" and r["curve"]]
+        finished = [r.curve for r in row.judged if r.curve and not r.diverged]
         if not finished:
             continue
         drawn.append(row)
-        steps = [point["step"] for point in finished[0]]
+        steps = [point.step for point in finished[0]]
         for ax, key in ((above, "score"), (below, "train_loss")):
-            values = np.array([[point[key] for point in curve] for curve in finished])
+            values = np.array([[getattr(point, key) for point in curve] for curve in finished])
             style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.8}
             ax.plot(
                 steps, values.mean(0), marker="o" if len(steps) == 1 else None, **style
@@ -255,13 +255,13 @@ def curves(summary: Summary) -> Plot | None:
 
 def learning_rates(summary: Summary) -> Plot | None:
     """Validation score of every tuned point against its learning rate."""
-    rows = [r for r in summary.arms if any("lr" in t["setting"] for t in r.tuning)]
+    rows = [r for r in summary.arms if any("lr" in t.setting for t in r.tuning)]
     if not rows:
         return None
     figure, ax = _axes(3.6)
     colour, marks = colours(summary), _marks(summary)
     for row in rows:
-        good = sorted((t["setting"]["lr"], t["score"]) for t in row.tuning if not t["diverged"])
+        good = sorted((t.setting["lr"], t.score) for t in row.tuning if not t.diverged)
         line, marker = marks[row.block]
         style: dict[str, Any] = {
             "ls": line,
@@ -271,7 +271,7 @@ def learning_rates(summary: Summary) -> Plot | None:
             "color": colour[row.arm],
         }
         ax.plot([lr for lr, _ in good], [score for _, score in good], **style)
-        bad = [t["setting"]["lr"] for t in row.tuning if t["diverged"]]
+        bad = [t.setting["lr"] for t in row.tuning if t.diverged]
         ax.scatter(
             bad,
             [0.02] * len(bad),
@@ -280,7 +280,7 @@ def learning_rates(summary: Summary) -> Plot | None:
             transform=ax.get_xaxis_transform(),
             clip_on=False,
         )
-    tried = [t["setting"]["lr"] for row in rows for t in row.tuning]
+    tried = [t.setting["lr"] for row in rows for t in row.tuning]
     ax.set_xscale("log")
     ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
     _plain_labels(ax.xaxis, "25", 100)
@@ -296,7 +296,7 @@ def learning_rates(summary: Summary) -> Plot | None:
 
 def hand_over(summary: Summary) -> Plot | None:
     """Mixing weight and the ratio of the two parts over time."""
-    rows = [r for r in summary.arms if any(x["diagnosis"] for x in r.judged)]
+    rows = [r for r in summary.arms if any(x.diagnosis for x in r.judged)]
     if not rows:
         return None
     figure = Figure(figsize=(WIDTH, 4.8))
@@ -304,11 +304,11 @@ def hand_over(summary: Summary) -> Plot | None:
     colour, marks = colours(summary), _marks(summary)
     for row in rows:
         for record in row.judged:
-            points = [p for p in record["diagnosis"] if p["step"]]
-            steps = [p["step"] for p in points]
+            points = [p for p in record.diagnosis if p.step]
+            steps = [p.step for p in points]
             style = {"color": colour[row.arm], "ls": marks[row.block][0], "lw": 1.4, "alpha": 0.8}
-            above.plot(steps, [p["mixing_weight"] for p in points], **style)
-            ratios = [(p["step"], p["ratio"]) for p in points if p["ratio"]]
+            above.plot(steps, [p.mixing_weight for p in points], **style)
+            ratios = [(p.step, p.ratio) for p in points if p.ratio]
             if ratios:
                 below.plot(*zip(*ratios, strict=True), **style)
     below.axhline(1, color="black", lw=0.8, ls="--")
@@ -335,13 +335,11 @@ def flatness(summary: Summary) -> Plot | None:
     found: list[float] = []
     for row in rows:
         measured = [
-            r
-            for r in row.judged
-            if r.get("flatness") and r["flatness"]["top_eigenvalue"] is not None
+            r for r in row.judged if r.test and r.flatness and r.flatness.top_eigenvalue is not None
         ]
         eigenvalues, scores = (
-            [r["flatness"]["top_eigenvalue"] for r in measured],
-            [r["test"]["score"] for r in measured],
+            [r.flatness.top_eigenvalue for r in measured],
+            [r.test.score for r in measured],
         )
         ax.scatter(
             eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], marker=marks[row.block][1]

@@ -13,11 +13,12 @@ import jinja2
 import rich.box
 from rich.table import Table
 
-from dualadam.compare.execute import read_records, write_whole
+from dualadam.compare.execute import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
+from dualadam.compare.run import finite_or_none
 from dualadam.compare.spec import Spec
 from dualadam.compare.summary import ArmSummary, Summary, summarise
-from dualadam.compare.train import strict
+from dualadam.harness.store import write_whole
 from dualadam.tasks import TASKS
 
 COLUMNS = (
@@ -39,13 +40,13 @@ def write_report(folder: Path) -> Summary:
     Raises:
         ValueError: the folder holds no study, or an unfinished one.
     """
-    spec_file = folder / "spec.json"
+    spec_file = folder / SPEC_FILE
     if not spec_file.exists():
         raise ValueError(
             f"{folder} must be the output folder of a comparison: it has no spec.json."
         )
     spec = Spec.model_validate_json(spec_file.read_text())
-    summary = summarise(spec, read_records(folder / "runs.jsonl"))
+    summary = summarise(spec, read_records(folder))
     plots = draw(summary)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dualadam.compare", "templates"),
@@ -60,7 +61,8 @@ def write_report(folder: Path) -> Summary:
         template = environment.overlay(autoescape=autoescape).get_template(f"{name}.j2")
         write_whole(folder / name, template.render(**_content(summary, plots)))
     write_whole(
-        folder / "summary.json", json.dumps(strict(as_dict(summary)), indent=1, allow_nan=False)
+        folder / "summary.json",
+        json.dumps(finite_or_none(as_dict(summary)), indent=1, allow_nan=False),
     )
     return summary
 
@@ -73,7 +75,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "sentence": summary.sentence,
         "detectable": summary.detectable,
         "over_test_examples": examples,
-        "at_common_learning_rates": summary.common,
+        "at_common_learning_rates": [asdict(rate) for rate in summary.common],
         "arms": arms,
         "environment": summary.environment,
     }
@@ -101,7 +103,7 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
             "adaptive_sharpness": "Adaptive sharpness",
         },
         "shortcomings": shortcomings(summary),
-        "data": data_sentence(summary.arms[0].judged[0].get("data"), summary.spec.evaluate_at_most),
+        "data": data_sentence(summary.arms[0].judged[0].data, summary.spec.evaluate_at_most),
     }
 
 
@@ -223,8 +225,8 @@ def shortcomings(summary: Summary) -> list[str]:
 
 def _tuned(row: ArmSummary) -> dict[str, list[float]]:
     """Return the values that were tried, by name, of what differs between the points."""
-    names = [n for n in row.setting if len({str(t["setting"][n]) for t in row.tuning}) > 1]
-    return {n: [t["setting"][n] for t in row.tuning] for n in names}
+    names = [n for n in row.setting if len({str(t.setting[n]) for t in row.tuning}) > 1]
+    return {n: [t.setting[n] for t in row.tuning] for n in names}
 
 
 def console_table(summary: Summary) -> Iterable[Table]:

@@ -41,7 +41,9 @@ class Run:
     subset: int | None = None
     loss_scale: float = 1.0
     flatness: bool = False  # measured at the end of a judged run
-    accumulate: int = field(default=1, metadata=LATER)  # parts that a batch's gradient is summed over
+    accumulate: int = field(
+        default=1, metadata=LATER
+    )  # parts that a batch's gradient is summed over
     evaluations: int = field(default=20, metadata=LATER)  # points of the learning curve
     evaluate_at_most: int | None = field(default=None, metadata=LATER)  # validation, test examples
     language: FineTuning | None = field(default=None, metadata=LATER)  # for language tasks
@@ -50,7 +52,7 @@ class Run:
     def key(self) -> str:
         """The run as 16 hexadecimal digits: equal runs have equal keys on every machine."""
         later = {f.name: f.default for f in fields(self) if f.metadata == LATER}
-        content = {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+        content = {k: v for k, v in self.to_json().items() if k not in later or v != later[k]}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -61,13 +63,23 @@ class Run:
     @property
     def label(self) -> str:
         """A short name for a progress bar."""
-        return f"{self.arm}, {f'point {self.trial}' if self.phase == 'tune' else f'seed {self.seed}'}"
+        return (
+            f"{self.arm}, {f'point {self.trial}' if self.phase == 'tune' else f'seed {self.seed}'}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields; ``language`` leaves out its model, which the run names itself."""
+        content = asdict(self)
+        if self.language:
+            del content["language"]["model"]
+        return content
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Run:
         """Return the run of a record."""
         language = content.get("language")
-        return cls(**{**content, "language": FineTuning(**language) if language else None})
+        tuned = FineTuning(model=content["model"], **language) if language else None
+        return cls(**{**content, "language": tuned})
 
 
 @dataclass(frozen=True)
@@ -154,9 +166,10 @@ class Record:
         return self.status == "diverged"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the line of ``runs.jsonl``; what is None at the top level is left out."""
-        content = {k: v for k, v in asdict(self).items() if v is not None or k == "peak_bytes"}
-        return finite_or_none({"schema": SCHEMA, "key": self.key, **content})
+        """Return the line of ``runs.jsonl``. What a run does not have is left out."""
+        content = {"schema": SCHEMA, "key": self.key} | asdict(self) | {"run": self.run.to_json()}
+        kept = {k: v for k, v in content.items() if v is not None or k == "peak_bytes"}
+        return {k: finite_or_none(v) for k, v in kept.items()}
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Record:
@@ -167,13 +180,12 @@ class Record:
         """
         if (schema := line.get("schema", 1)) > SCHEMA:
             raise ValueError(f"its schema is {schema}, this version of dualadam reads {SCHEMA}")
-        score = lambda split: SplitScore(**line[split]) if split in line else None  # noqa: E731
         return cls(
             run=Run.from_json(line["run"]),
             status=line["status"],
             steps=line["steps"],
             validation=SplitScore(**line["validation"]),
-            test=score("test"),
+            test=SplitScore(**line["test"]) if "test" in line else None,
             correct=line.get("correct"),
             num_test=line.get("num_test"),
             curve=tuple(CurvePoint(**point) for point in line["curve"]),

@@ -9,12 +9,31 @@ from typing import Any
 import numpy as np
 
 from dualadam.compare import stats
-from dualadam.compare.execute import Record
 from dualadam.compare.optimizers import find_entry
+from dualadam.compare.run import Record
 from dualadam.compare.spec import Arm, Block, Spec
 from dualadam.tasks import FineTuning
 
 BOOTSTRAP_SEED = 20260307
+
+
+@dataclass(frozen=True)
+class TunedPoint:
+    """One tuned point of an arm, on the validation split."""
+
+    setting: dict[str, Any]
+    score: float  # mean over the tuning seeds
+    diverged: bool  # in any of them
+
+
+@dataclass(frozen=True)
+class CommonRate:
+    """What the primary arms reached on the validation split at a learning rate both were tuned at."""
+
+    lr: float
+    first: float
+    against: float
+    difference: float  # sign-flipped so that positive is better
 
 
 @dataclass(frozen=True)
@@ -30,9 +49,7 @@ class ArmSummary:
     diverged: int  # of the judged runs
     diverged_points: int  # of the tuned points
     num_points: int
-    tuning: list[
-        dict[str, Any]
-    ]  # {"setting", "score", "diverged"} a point, on the validation split
+    tuning: list[TunedPoint]
     judged: list[Record]
     signature: str
     seconds_per_step: float  # median over the judged runs
@@ -59,9 +76,7 @@ class Summary:
         float  # smallest difference of the primary comparison that this study finds with 80 % power
     )
     examples: stats.Interval | None  # the primary difference, over test examples instead of seeds
-    common: list[
-        dict[str, float]
-    ]  # {"lr", "first", "against", "difference"} of the primary arms, on the validation split
+    common: list[CommonRate]  # {"lr", "first", "against", "difference"} of the primary arms, on the validation split
     environment: dict[str, Any]
     others: list[dict[str, Any]] = field(
         default_factory=list
@@ -127,7 +142,7 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
         ValueError: an arm lacks judged runs: the study is not finished.
     """
     records = sorted(
-        records, key=lambda r: r["key"]
+        records, key=lambda r: r.key
     )  # finished in whatever order, they give the same sums to the last bit
     rows: list[ArmSummary] = []
     control = {}
@@ -149,7 +164,7 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
             row.verdict if p < 1 - stats.LEVEL or row.verdict == "equivalent" else "not decided"
         )
         rows[rows.index(row)] = replace(row, difference=replace(d, p_holm=p), verdict=decided)
-    environments = list({str(r["environment"]): r["environment"] for r in records}.values())
+    environments = list({str(r.environment): r.environment for r in records}.values())
     first = next(r for r in rows if (r.block, r.arm) == primary_key)
     against = next(r for r in rows if (r.block, r.arm) == (primary_key[0], spec.primary.against))
     detectable = stats.detectable_difference(np.subtract(first.scores, against.scores))
@@ -161,51 +176,49 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
 
 
 def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummary:
-    own = [r for r in records if (r["run"]["block"], r["run"]["arm"]) == (block.name, arm.name)]
-    judged = sorted(
-        (r for r in own if r["run"]["phase"] == "judge"), key=lambda r: r["run"]["seed"]
-    )
+    own = [r for r in records if (r.run.block, r.run.arm) == (block.name, arm.name)]
+    judged = sorted((r for r in own if r.run.phase == "judge"), key=lambda r: r.run.seed)
     if len(judged) != spec.seeds:
         raise ValueError(
             f"{arm.name!r} has {len(judged)} judged runs of {spec.seeds}; start the study again to finish it."
         )
     points: dict[int, list[Record]] = {}
     for record in own:
-        if record["run"]["phase"] == "tune":
-            points.setdefault(record["run"]["trial"], []).append(record)
+        if record.run.phase == "tune":
+            points.setdefault(record.run.trial, []).append(record)
     tuning = [
-        {
-            "setting": group[0]["run"]["settings"],
-            "score": float(np.mean([r["validation"]["score"] for r in group])),
-            "diverged": any(r["status"] == "diverged" for r in group),
-        }
+        TunedPoint(
+            setting=group[0].run.settings,
+            score=float(np.mean([r.validation.score for r in group])),
+            diverged=any(r.diverged for r in group),
+        )
         for _, group in sorted(points.items())
     ]
     first = judged[0]
-    scores = [r["test"]["score"] for r in judged]
+    scores = [r.test.score for r in judged if r.test]
     return ArmSummary(
         block=block.name,
         arm=arm.name,
         optimizer=arm.optimizer,
-        setting=first["run"]["settings"],
+        setting=first.run.settings,
         scores=scores,
         interval=stats.mean_interval(scores),
-        diverged=sum(r["status"] == "diverged" for r in judged),
-        diverged_points=sum(t["diverged"] for t in tuning),
+        diverged=sum(r.diverged for r in judged),
+        diverged_points=sum(t.diverged for t in tuning),
         num_points=len(tuning),
         tuning=tuning,
         judged=judged,
         signature=signature(judged),
-        seconds_per_step=float(np.median([r["seconds_per_step"] for r in judged])),
-        state_bytes=first["state_bytes"],
-        peak_bytes=max((r["peak_bytes"] for r in judged if r["peak_bytes"]), default=None),
+        seconds_per_step=float(np.median([r.seconds_per_step for r in judged])),
+        state_bytes=first.state_bytes,
+        peak_bytes=max((r.peak_bytes for r in judged if r.peak_bytes), default=None),
         flatness=_flatness(judged),
         decoupled_decay=find_entry(arm.optimizer).decoupled,
     )
 
 
 def _flatness(judged: list[Record]) -> dict[str, stats.Interval]:
-    measured = [r["flatness"] for r in judged if r.get("flatness")]
+    measured = [asdict(r.flatness) for r in judged if r.flatness]
     values = {
         name: [m[name] for m in measured if m[name] is not None]
         for name in (measured[0] if measured else ())
@@ -215,7 +228,7 @@ def _flatness(judged: list[Record]) -> dict[str, stats.Interval]:
 
 def _examples(first: ArmSummary, against: ArmSummary) -> stats.Interval | None:
     """Return the primary difference with its interval over the test examples, where there are such."""
-    if any("correct" not in r for row in (first, against) for r in row.judged):
+    if any(r.correct is None for row in (first, against) for r in row.judged):
         return None
     first_right, against_right = ([_bits(r) for r in row.judged] for row in (first, against))
     return stats.example_bootstrap(
@@ -225,16 +238,16 @@ def _examples(first: ArmSummary, against: ArmSummary) -> stats.Interval | None:
 
 def _bits(record: Record) -> np.ndarray:
     return np.unpackbits(
-        np.frombuffer(bytes.fromhex(record["correct"]), np.uint8), count=record["num_test"]
+        np.frombuffer(bytes.fromhex(record.correct or ""), np.uint8), count=record.num_test
     )
 
 
-def _common(first: ArmSummary, against: ArmSummary, sign: float) -> list[dict[str, float]]:
+def _common(first: ArmSummary, against: ArmSummary, sign: float) -> list[CommonRate]:
     """Return what both arms reached on the validation split at every learning rate that both were tuned at; positive is better."""
-    theirs = {t["setting"].get("lr"): t["score"] for t in against.tuning}
-    rows = [(t["setting"].get("lr"), t["score"]) for t in first.tuning]
+    theirs = {t.setting.get("lr"): t.score for t in against.tuning}
+    rows = [(t.setting.get("lr"), t.score) for t in first.tuning]
     return [
-        {"lr": lr, "first": score, "against": theirs[lr], "difference": sign * (score - theirs[lr])}
+        CommonRate(lr, score, theirs[lr], sign * (score - theirs[lr]))
         for lr, score in sorted(row for row in rows if row[0] is not None and row[0] in theirs)
     ]
 
@@ -256,28 +269,33 @@ def signature(judged: list[Record]) -> str:
 
     Example: ``task:digits|model:small-cnn|optimizer:Adam|lr:0.003|...|seeds:0-4|torch:2.13.0+cpu|dualadam:0.1.0``.
     """
-    run, env = judged[0]["run"], judged[0]["environment"]
-    seeds = [r["run"]["seed"] for r in judged]
-    length = f"epochs:{run['epochs']}" if run["epochs"] else f"steps:{run['steps']}"
-    parts = [f"task:{run['task']}", f"model:{run['model']}", f"optimizer:{run['optimizer']}"]
-    parts += [f"{k}:{v}" for k, v in sorted(run["settings"].items())]
+    run, env = judged[0].run, judged[0].environment
+    seeds = [r.run.seed for r in judged]
+    length = f"epochs:{run.epochs}" if run.epochs else f"steps:{run.steps}"
+    parts = [f"task:{run.task}", f"model:{run.model}", f"optimizer:{run.optimizer}"]
+    parts += [f"{k}:{v}" for k, v in sorted(run.settings.items())]
     parts += [
-        f"weight_decay:{run['weight_decay']:g}",
+        f"weight_decay:{run.weight_decay:g}",
         length,
-        f"batch:{run['batch_size']}",
-        f"schedule:{run['schedule']}",
+        f"batch:{run.batch_size}",
+        f"schedule:{run.schedule}",
     ]
-    parts += [f"{k}:{run[k]}" for k in ("subset", "augment", "evaluate_at_most") if run.get(k)]
-    parts += [f"accumulate:{run['accumulate']}"] if run.get("accumulate", 1) > 1 else []
-    usual = asdict(FineTuning(run["model"]))
     parts += [
-        f"{k}:{v}"
-        for k, v in (run.get("language") or {}).items()
-        if k in ("parameters", "max_length") or v != usual.get(k)
+        f"{name}:{value}"
+        for name in ("subset", "augment", "evaluate_at_most")
+        if (value := getattr(run, name))
     ]
-    parts += [f"loss_scale:{run['loss_scale']:g}"] if run["loss_scale"] != 1 else []
+    parts += [f"accumulate:{run.accumulate}"] if run.accumulate > 1 else []
+    if run.language:
+        usual = asdict(FineTuning(run.model))
+        parts += [
+            f"{name}:{value}"
+            for name, value in asdict(run.language).items()
+            if name in ("parameters", "max_length") or value != usual[name]
+        ]
+    parts += [f"loss_scale:{run.loss_scale:g}"] if run.loss_scale != 1 else []
     parts += [
-        f"precision:{run['precision']}",
+        f"precision:{run.precision}",
         f"seeds:{min(seeds)}-{max(seeds)}",
         f"device:{env['device']}",
         f"threads:{env['threads']}",

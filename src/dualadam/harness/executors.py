@@ -62,7 +62,8 @@ def run_window(
     Raises:
         FailedRunsError: a worker process died.
     """
-    waiting, running, failures = deque(pieces), dict[Future[R], P](), []
+    waiting, running = deque(pieces), dict[Future[R], P]()
+    failures: list[tuple[P, Exception]] = []
     while True:
         while waiting and len(running) < width():
             piece = waiting.popleft()

@@ -1,4 +1,4 @@
-"""The only JSON-lines store: an output folder that one process writes, one line per finished piece."""
+"""The only JSON-lines store: a folder that one process writes, one line per finished piece."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Json = dict[str, Any]
 class Store(Generic[R]):
     """The finished pieces of a study, by key. The file is the only truth.
 
-    Every record is written at once and flushed to the disk itself. A last line that a killed process
-    left half-written is cut off when the store is opened.
+    Every record is written at once and flushed to the disk itself. A last line that a killed
+    process left half-written is cut off when the store is opened.
 
     Args:
         path: the JSON-lines file; made with the first record.

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from dualadam.compare.execute import write_whole
 from dualadam.compare.figures import COLOURS, STYLE
+from dualadam.harness.store import write_whole
 from dualadam.studies.escape_landscapes.report import environment
 from dualadam.studies.escape_networks.analysis import (
     RATIO_BAND,

@@ -15,9 +15,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dualadam.compare.execute import read_records, sole_writer, write_whole
 from dualadam.diffusion import ADAM, INVADAM, SGD
 from dualadam.harness.executors import process_executor
+from dualadam.harness.store import read_lines, sole_writer, write_whole
 from dualadam.studies.escape_networks import logistic
 from dualadam.studies.escape_networks.lives import Unit, live
 from dualadam.studies.escape_networks.minima import describe, find_minimum, select
@@ -64,7 +64,7 @@ class Rows:
                 f"{folder} holds a study of other settings. Choose another --out, or delete it."
             )
         write_whole(stored, mine + "\n")
-        self.by_key: dict[str, Row] = {row["key"]: row for row in read_records(self.path)}
+        self.by_key: dict[str, Row] = {row["key"]: row for row in read_lines(self.path, dict)}
         if self.path.exists():  # what a killed process left of a line is cut off
             with self.path.open("r+b") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)

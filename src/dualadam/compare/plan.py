@@ -1,0 +1,147 @@
+"""The plan of a study: all that is decided before anything runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy.stats import qmc
+
+from dualadam.compare.run import Record, Run
+from dualadam.compare.spec import Arm, Block, Spec
+
+TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs 0, 1, ...
+ArmKey = tuple[str, str]  # the names of a block and of one of its arms
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The points of every arm, and the runs that follow from them."""
+
+    spec: Spec
+    settings: dict[ArmKey, list[dict[str, Any]]]  # the points of each arm
+
+    @property
+    def tuning_runs(self) -> list[Run]:
+        """Every arm at every point; empty where the arms are fixed."""
+        spec = self.spec
+        if not spec.points:
+            return []
+        seeds = range(TUNING_SEED, TUNING_SEED + spec.tuning_seeds)
+        return [
+            self.run("tune", block, arm, trial, seed)
+            for trial in range(spec.points)
+            for seed in seeds
+            for block in spec.block
+            for arm in block.arm
+        ]
+
+    @property
+    def num_tuning_runs(self) -> int:
+        """The number of tuning runs."""
+        return self.spec.points * self.spec.tuning_seeds * len(self.settings)
+
+    @property
+    def num_runs(self) -> int:
+        """The number of tuning and judged runs."""
+        return self.num_tuning_runs + self.spec.seeds * len(self.settings)
+
+    def run(
+        self, phase: Literal["tune", "judge"], block: Block, arm: Arm, trial: int, seed: int
+    ) -> Run:
+        """Return one run of an arm at one of its points."""
+        spec = self.spec
+        return Run(
+            phase=phase,
+            block=block.name,
+            arm=arm.name,
+            trial=trial,
+            seed=seed,
+            task=spec.task,
+            metric=spec.judged_by[0],
+            model=spec.model,
+            optimizer=arm.optimizer,
+            settings=self.settings[block.name, arm.name][trial],
+            weight_decay=block.weight_decay,
+            epochs=spec.epochs,
+            steps=spec.steps,
+            batch_size=spec.batch_size,
+            schedule=arm.schedule or spec.schedule,
+            final_fraction=spec.final_fraction,
+            precision=spec.precision,
+            augment=spec.augment,
+            subset=spec.subset,
+            loss_scale=arm.loss_scale,
+            flatness=spec.flatness and phase == "judge",
+            accumulate=spec.accumulate,
+            evaluations=spec.evaluations,
+            evaluate_at_most=spec.evaluate_at_most,
+            language=spec.fine_tuning,
+        )
+
+    def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:
+        """Return each arm's point with the best mean validation score over the tuning seeds.
+
+        Ties go to the lower loss, then to the earlier point. A diverged run counts with the
+        metric's worst value and an infinite loss.
+        """
+        if not self.spec.points:
+            return dict.fromkeys(self.settings, 0)
+        sign = self.spec.judged_by[1].sign
+        results: dict[ArmKey, dict[int, list[tuple[float, float]]]] = {
+            key: {} for key in self.settings
+        }
+        for record in records:
+            run, validation = record.run, record.validation
+            if run.phase == "tune":
+                minus_loss = -math.inf if validation.loss is None else -validation.loss
+                pair = (sign * validation.score, minus_loss)
+                results[run.block, run.arm].setdefault(run.trial, []).append(pair)
+
+        def rank(trials: dict[int, list[tuple[float, float]]], trial: int) -> tuple[float, ...]:
+            means = (sum(column) / len(column) for column in zip(*trials[trial], strict=True))
+            return (*means, -trial)
+
+        return {
+            key: max(trials, key=lambda trial, trials=trials: rank(trials, trial))  # type: ignore[misc]
+            for key, trials in results.items()
+            if trials
+        }
+
+    def judged_runs(self, winners: dict[ArmKey, int]) -> list[Run]:
+        """Return every arm at its best point, on the paired seeds."""
+        return [
+            self.run("judge", block, arm, winners[block.name, arm.name], seed)
+            for seed in range(self.spec.seeds)
+            for block in self.spec.block
+            for arm in block.arm
+        ]
+
+
+def make_plan(spec: Spec) -> Plan:
+    """Draw every point of every arm, before any run.
+
+    One scrambled Halton sequence serves all arms, with a dimension per tuned name. Arms that tune
+    the same name over the same range get the same values. Ranges are sampled on a logarithmic
+    scale.
+    """
+    tuned = {name for block in spec.block for arm in block.arm for name in arm.tune}
+    names = sorted(tuned, key=lambda name: (name != "lr", name))
+    if not spec.points:
+        return Plan(spec, {(b.name, a.name): [dict(a.args)] for b in spec.block for a in b.arm})
+    sample = qmc.Halton(len(names), scramble=True, rng=spec.sampler_seed).random(spec.points)
+    points = [dict(zip(names, row.tolist(), strict=True)) for row in sample]
+
+    def settings(arm: Arm, point: dict[str, float]) -> dict[str, Any]:
+        values = {
+            name: float(f"{low * (high / low) ** point[name]:.4g}")
+            for name, (low, high) in arm.tune.items()
+        }
+        return {**arm.args, **values}
+
+    return Plan(
+        spec,
+        {(b.name, a.name): [settings(a, p) for p in points] for b in spec.block for a in b.arm},
+    )

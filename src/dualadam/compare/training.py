@@ -1,0 +1,91 @@
+"""A model with its optimizer and learning rate, and the step that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualadam.compare.optimizers import LearningRate, find_entry, make_optimizer, switch_mode
+from dualadam.compare.run import Run
+from dualadam.errors import InvalidValueError
+from dualadam.optim import decay_groups
+from dualadam.tasks import Scores, Split, Task
+
+
+class Training:
+    """A model, its optimizer and its learning rate, ready for step 1.
+
+    The run's seed decides the initial weights.
+
+    Raises:
+        InvalidValueError: the training split is smaller than a batch.
+    """
+
+    def __init__(self, run: Run, task: Task) -> None:
+        self.run, self.task = run, task
+        steps_per_epoch = task.num_train // run.batch_size
+        if not steps_per_epoch:
+            raise InvalidValueError(
+                f"batch_size must be at most the number of training examples, {task.num_train}, "
+                f"got {run.batch_size}."
+            )
+        self.num_steps = run.steps or (run.epochs or 0) * steps_per_epoch
+        torch.manual_seed(run.seed)
+        self.model = task.make_model(run.model)
+        groups = decay_groups(self.model, run.weight_decay)
+        self.optimizer = make_optimizer(run.optimizer, groups, run.settings, run.weight_decay)
+        warmup_rate = run.settings["switch_rate"] if find_entry(run.optimizer).warmup else None
+        self.learning_rate = LearningRate(
+            self.optimizer, run.schedule, self.num_steps, run.final_fraction, warmup_rate
+        )
+        self.model.train()
+        switch_mode(self.optimizer, "train")
+
+    def batches(self) -> Iterator[Any]:
+        """Yield batches epoch after epoch. Arms of one seed see the same batches."""
+        order = torch.Generator().manual_seed(self.run.seed)
+        while True:
+            yield from self.task.batches(self.run.batch_size, order, self.run.augment)
+
+    def step(self, step: int, batch: Any) -> Tensor:
+        """Take step t = 1, 2, ... and return the batch's loss before it, detached.
+
+        With accumulation each part counts by its weight, so that the gradient is the whole batch's
+        up to rounding.
+        """
+        self.learning_rate.set(step)
+        self.optimizer.zero_grad()
+        parts = [batch] if self.run.accumulate == 1 else split_batch(batch, self.run.accumulate)
+        shares = [1.0]
+        if len(parts) > 1:
+            weights = [self.task.weight(part) for part in parts]
+            shares = [weight / max(1, sum(weights)) for weight in weights]
+        losses = []
+        for part, share in zip(parts, shares, strict=True):
+            loss = self.task.loss(self.model, part)
+            if share != 1.0:
+                loss = loss * share
+            (loss * self.run.loss_scale if self.run.loss_scale != 1.0 else loss).backward()
+            losses.append(loss.detach())
+        self.optimizer.step()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def evaluate(self, split: Split) -> Scores:
+        """Return the model's scores on a split; training can go on afterwards."""
+        switch_mode(self.optimizer, "eval")
+        scores = self.task.evaluate(self.model, split)
+        switch_mode(self.optimizer, "train")
+        return scores
+
+
+def split_batch(batch: Any, parts: int) -> list[Any]:
+    """Cut a batch, a tuple of tensors with equal numbers of rows, into at most ``parts`` parts.
+
+    Example:
+        >>> split_batch((torch.arange(5), torch.arange(5) * 10), 2)
+        [(tensor([0, 1, 2]), tensor([ 0, 10, 20])), (tensor([3, 4]), tensor([30, 40]))]
+    """
+    return list(zip(*(tensor.chunk(parts) for tensor in batch), strict=True))
