@@ -1,91 +1,31 @@
-"""What is trained and judged: data, model, loss and metric behind one small protocol. Needs torch and numpy alone."""
+"""What is trained and judged: data, model, loss and metric behind one protocol."""
 
 from __future__ import annotations
 
 import functools
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-Split = Literal["train", "validation", "test"]
+from dualadam.tasks.protocol import FineTuning, Metric, Scores, Split, Task
 
-
-@dataclass(frozen=True)
-class Scores:
-    """How a model does on a split."""
-
-    metrics: dict[str, float]  # by the names in ``TaskEntry.metrics``
-    loss: float  # mean over the examples
-    correct: np.ndarray | None = (
-        None  # bool, one an example, in the split's order; None where the metric has no such thing
-    )
-
-
-class Task(Protocol):
-    """A training problem on one device. Everything random comes from the generator that is passed in."""
-
-    num_train: int
-
-    def make_model(self, name: str) -> nn.Module:
-        """Return a freshly initialised model of this name, on the task's device."""
-
-    def batches(self, batch_size: int, generator: torch.Generator, augment: bool) -> Iterator[Any]:
-        """Yield one epoch of full batches of the training split in a random order; each a tuple of tensors with as many rows."""
-
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """Return the mean loss of a batch, a 0-d tensor."""
-
-    def weight(self, batch: Any) -> int:
-        """Return how many things the loss of a batch is a mean over: examples, or tokens."""
-
-    def evaluate(self, model: nn.Module, split: Split) -> Scores:
-        """Judge the model, in evaluation mode, on a split."""
-
-    def limit_evaluation(self, count: int) -> None:
-        """Judge from now on only so many examples of the validation and test splits."""
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """How a pretrained language model is trained: the table ``[language]`` of a spec, and the model."""
-
-    model: str  # a name of ``TaskEntry.models``, a folder, or a name on the hub
-    parameters: str = (
-        "full"  # which are trained: "full", "lora", or "last-N", the head and the last N layers
-    )
-    max_length: int = 512  # tokens; longer sequences are cut
-    dtype: Literal["float32", "bfloat16"] = "float32"  # of the parameters
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    gradient_checkpointing: bool = False
-    packed: bool = (
-        False  # several documents in a row, without attention between them; generation alone
-    )
-    max_new_tokens: int = 256  # that an answer is decoded to at most
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a score is measured in."""
-
-    unit: str = ""
-    higher_is_better: bool = True
-    worst: float = 0.0  # what a diverged run counts as
-    of_examples: bool = (
-        False  # the share of the examples that are right, which ``Scores.correct`` tells apart
-    )
-
-    @property
-    def sign(self) -> float:
-        """What a difference is multiplied by, so that positive is better."""
-        return 1.0 if self.higher_is_better else -1.0
-
+__all__ = [
+    "TASKS",
+    "FineTuning",
+    "Metric",
+    "Scores",
+    "Split",
+    "Task",
+    "TaskEntry",
+    "check_data",
+    "check_device",
+    "get_task",
+    "synthetic_task",
+]
 
 ACCURACY = {"accuracy": Metric("%", of_examples=True)}
 
