@@ -35,3 +35,9 @@ class FailedRunsError(DualAdamError, RuntimeError):
     """Runs failed. What finished is on disk, and a second start tries the others again."""
 
     exit_status = 1
+
+
+class NotConvergedError(DualAdamError, RuntimeError):
+    """An iteration ended before it met its tolerance."""
+
+    exit_status = 1

@@ -1,4 +1,4 @@
-"""An independent public implementation gives the same numbers."""
+"""The measures of flatness agree with curvlinops, an independent implementation."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from dualadam.flatness import hessian_operator, top_eigenvalues, trace
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.filterwarnings(
-        "ignore:.*torch.jit.script:DeprecationWarning"
-    ),  # torch's own, at its first forward-mode derivative
+    # torch warns of itself at its first forward-mode derivative
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
 ]
 
 
@@ -29,7 +28,7 @@ def ours_and_theirs(request):
     )
 
 
-def test_products_are_those_of_curvlinops(ours_and_theirs):
+def test_products_equal_those_of_curvlinops(ours_and_theirs):
     ours, theirs = ours_and_theirs
     identity = torch.eye(ours.num_params, dtype=torch.float64)
     np.testing.assert_allclose(
@@ -37,7 +36,7 @@ def test_products_are_those_of_curvlinops(ours_and_theirs):
     )
 
 
-def test_eigenvalues_are_those_that_scipy_finds_with_the_products_of_curvlinops(ours_and_theirs):
+def test_eigenvalues_equal_those_that_scipy_finds_with_curvlinops_products(ours_and_theirs):
     from scipy.sparse.linalg import eigsh
 
     ours, theirs = ours_and_theirs
@@ -53,13 +52,12 @@ def test_the_trace_agrees_within_the_standard_errors(ours_and_theirs):
     import curvlinops
 
     ours, theirs = ours_and_theirs
-    torch.manual_seed(0)  # theirs has no generator
+    torch.manual_seed(0)  # curvlinops takes no generator
     estimate = trace(ours, rtol=0, max_samples=200)
     their_value = curvlinops.hutchinson_trace(theirs, num_matvecs=ours.num_params - 1).item()
     exact = (theirs @ torch.eye(ours.num_params, dtype=torch.float64)).trace().item()
-    assert (
-        abs(estimate.value - exact) < 4 * estimate.standard_error
-    )  # seeded: no luck, and a wrong factor would be far outside
+    # both are seeded; a wrong factor would be many standard errors away
+    assert abs(estimate.value - exact) < 4 * estimate.standard_error
     assert abs(estimate.value - their_value) < 4 * estimate.standard_error * (
         1 + (200 / (ours.num_params - 1)) ** 0.5
     )

@@ -16,7 +16,7 @@ from dualadam.flatness import MeanLoss
 
 
 class Attention(nn.Module):
-    """A transformer block over scaled_dot_product_attention, whose default kernel has no second derivative."""
+    """A transformer block whose default attention kernel has no second derivative."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,6 @@ class Tied(nn.Module):
 
 def conv_with_batchnorm() -> nn.Module:
     features = [nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Softplus(), nn.Dropout(0.5)]
-    features = [nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Softplus(), nn.Dropout(0.5)]
     model = nn.Sequential(*features, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(8, 3))
     for _ in range(3):
         model(2 + 3 * torch.randn(8, 1, 6, 6))  # running statistics far from a batch's own
@@ -58,7 +57,7 @@ class Case:
     params: tuple[str, ...] | None = None
 
     def make(self) -> tuple[MeanLoss, nn.Module, tuple[Tensor, Tensor]]:
-        """Return the loss in float64 over unequal batches, its model, and all the data in one piece."""
+        """Return the loss in float64 over unequal batches, its model, and all the data at once."""
         torch.manual_seed(0)
         model, x = self.model().double(), self.inputs()
         y = torch.randint(
@@ -124,3 +123,20 @@ def random_symmetric(n: int, seed: int) -> Tensor:
     """Return a dense symmetric matrix with eigenvalues of both signs."""
     a = torch.randn(n, n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (a + a.T) / 2
+
+
+def squares(model: Any, batch: Any) -> Tensor:
+    return model(batch).square().mean()
+
+
+ONES = [torch.ones(4, 3)]
+
+
+def loss_of(
+    model: nn.Module | None = None,
+    loss_fn: Callable[[Any, Any], Any] = squares,
+    batches: Any = ONES,
+    **kwargs: Any,
+) -> MeanLoss:
+    """Return the mean square of a linear layer's output, or what the arguments make of it."""
+    return MeanLoss(model or nn.Linear(3, 2), loss_fn, batches, **kwargs)

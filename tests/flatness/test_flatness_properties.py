@@ -1,4 +1,4 @@
-"""What holds for every vector and every scale."""
+"""Properties of the measures that hold for every vector and every scale."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ def vector(seed):
 def test_the_product_is_symmetric_and_linear(seed_u, seed_v, c):
     u, v = vector(seed_u), vector(seed_v)
     hu, hv = hvp(LOSS, u), hvp(LOSS, v)
-    assert torch.dot(u, hv).item() == pytest.approx(
-        torch.dot(v, hu).item(), abs=1e-11
-    )  # float64 over 10 examples
+    # float64 over 10 examples
+    assert torch.dot(u, hv).item() == pytest.approx(torch.dot(v, hu).item(), abs=1e-11)
     assert torch.allclose(hvp(LOSS, u + c * v), hu + c * hv, rtol=0, atol=1e-10)
 
 
@@ -42,13 +41,12 @@ def test_the_product_is_the_directional_derivative_of_the_gradient(seed):
     with LOSS.moved_by(-step):
         behind = LOSS.gradient()
     numeric = (ahead - behind) / 2e-5 * v.norm()
-    assert torch.allclose(
-        hvp(LOSS, v), numeric, rtol=0, atol=1e-6 * v.norm().item()
-    )  # central difference: h^2 = 1e-10 and 1e-16 / h
+    # errors of the central difference: h^2 = 1e-10 and 1e-16 / h
+    assert torch.allclose(hvp(LOSS, v), numeric, rtol=0, atol=1e-6 * v.norm().item())
 
 
 def relu_network(scale, seed):
-    """The same function for every scale: the first layer times it, the second divided by it."""
+    """Return a loss that is the same function of x for every scale."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).double()

@@ -1,14 +1,24 @@
-"""How flat is this minimum: curvature and sharpness of any module's loss, measured. Needs the extra ``theory`` or ``bench``."""
+"""Measures of flatness: curvature and sharpness of a module's loss.
 
-from dualadam.flatness.hessian import TraceEstimate, hessian_operator, hvp, trace
+Needs the extra ``theory`` or ``bench``.
+"""
+
+from dualadam.errors import MissingExtraError
+
+try:
+    import numpy  # noqa: F401
+    import scipy  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError(
+        "dualadam.flatness needs numpy and scipy: pip install 'dualadam[theory]'"
+    ) from error
+
+from dualadam.flatness.density import SpectralDensity, spectral_density
+from dualadam.flatness.eigenvalues import TopEigenvalues, top_eigenvalues
+from dualadam.flatness.hessian import hessian_operator, hvp
+from dualadam.flatness.hessian_trace import TraceEstimate, trace
 from dualadam.flatness.mean_loss import MeanLoss
 from dualadam.flatness.sharpness import sam_sharpness
-from dualadam.flatness.spectrum import (
-    SpectralDensity,
-    TopEigenvalues,
-    spectral_density,
-    top_eigenvalues,
-)
 
 __all__ = [
     "MeanLoss",
