@@ -14,7 +14,7 @@ import torch
 from compare_cases import NUM_RUNS, TINY, command, environment, run_command
 
 from dualadam import __version__
-from dualadam.cli import compare as commands
+from dualadam.compare import report
 from dualadam.compare.execute import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
@@ -130,10 +130,10 @@ def test_a_dry_run_prints_the_plan_trains_nothing_and_needs_no_data(tmp_path, ca
         "AdamW",
         "Adam + warm-up",
         "switch_rate",
-        "6 tuning runs, then 9 judged ones",
+        "6 tuning runs, then 9 judged runs",
     ):
         assert part in out
-    assert "Decided by: DualAdam less Adam + warm-up" in out
+    assert "Decided by: DualAdam - Adam + warm-up" in out
     assert (
         "Warning: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got none"
         in err
@@ -191,12 +191,12 @@ def test_a_run_that_raises_is_status_1_and_a_class_beside_the_spec_is_found(tmp_
         "dualadam: 2 of 6 runs failed: AdamW, point 0: ArithmeticError: stumbled at step 3" in err
     )
     assert "Traceback" not in err
-    assert len(list(read_records(tmp_path / "out" / "runs.jsonl"))) == 4
+    assert len(list(read_records(tmp_path / "out"))) == 4
 
 
 def test_ctrl_c_outside_of_training_is_a_sentence_and_status_130(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(
-        commands, "write_report", lambda folder: os.kill(os.getpid(), signal.SIGINT)
+        report, "write_report", lambda folder: os.kill(os.getpid(), signal.SIGINT)
     )
     assert run_command("report", tmp_path) == 130
     assert capsys.readouterr().err == "\ndualadam: Stopped.\n"

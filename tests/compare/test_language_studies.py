@@ -166,7 +166,7 @@ def test_a_dry_run_and_an_estimate_need_no_data(tmp_path, tiny_models, capsys):
     assert run_command(*arguments[:2], "--dry-run") == 0
     out, err = capsys.readouterr()
     assert "1 points" not in out
-    assert "2 tuning runs, then 4 judged ones" in out
+    assert "2 tuning runs, then 4 judged runs" in out
     assert "data must be a folder with train.jsonl and test.jsonl for gsm8k" in err
     assert run_command(*arguments[:2], "--estimate", "--workers", "1") == 0
     assert re.search(r"6 runs of 4 steps, 1 side by side: about \d+ s", capsys.readouterr().out)

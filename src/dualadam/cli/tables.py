@@ -1,0 +1,71 @@
+"""What the commands print of a study: its plan, its estimate, its summary."""
+
+from __future__ import annotations
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+from dualadam.compare.estimate import Estimate
+from dualadam.compare.plan import Plan
+from dualadam.compare.report import console_table
+from dualadam.compare.summary import Summary
+
+
+def print_plan(plan: Plan, console: Console) -> None:
+    """Print every point of every arm, the number of runs, and the primary comparison."""
+    spec = plan.spec
+    length = f"{spec.total_steps:,} steps" if spec.total_steps else f"{spec.epochs} epochs"
+    console.print(
+        f"{spec.name}: {spec.task}, {spec.model}, {length} a run, batches of {spec.batch_size}, "
+        f"{spec.schedule} schedule"
+    )
+    for block in spec.block:
+        title = f"{block.name}: weight decay {block.weight_decay:g}"
+        table = Table(title=title, title_justify="left")
+        table.add_column("Arm")
+        table.add_column("Points, in the order they are tried" if spec.points else "Setting")
+        for arm in block.arm:
+            points = [
+                ", ".join(f"{name} {value}" for name, value in point.items()) or "defaults"
+                for point in plan.settings[block.name, arm.name]
+            ]
+            table.add_row(arm.name, "; ".join(points))
+        console.print(table)
+    judged = plan.num_runs - plan.num_tuning_runs
+    console.print(
+        f"{plan.num_tuning_runs} tuning runs, then {judged} judged runs "
+        f"({spec.seeds} paired seeds per arm)."
+    )
+    console.print(
+        f"Decided by: {spec.primary.arm} - {spec.primary.against}, the 95 % interval of the paired "
+        f"differences against a margin of {spec.primary.margin:g}."
+    )
+
+
+def print_estimate(cost: Estimate, console: Console) -> None:
+    """Print the time of a step of every arm, and of the study."""
+    table = Table("Arm", "Milliseconds a step", "Runs", box=rich.box.SIMPLE_HEAD)
+    for arm in cost.arms:
+        table.add_row(arm.arm, f"{1000 * arm.seconds_per_step:.2f}", str(arm.num_runs))
+    console.print(table)
+    if cost.seconds is None:
+        console.print("The number of steps depends on the size of your data, not known here.")
+        return
+    console.print(
+        f"{cost.num_runs} runs of {cost.steps_per_run:,} steps, {cost.width} side by side: "
+        f"about {_duration(cost.seconds)}, evaluations not counted."
+    )
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the table of every block, and the verdict."""
+    for table in console_table(summary):
+        console.print(table)
+    console.print(summary.sentence)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
