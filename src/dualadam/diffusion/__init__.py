@@ -1,14 +1,16 @@
-"""The diffusion theory of escape from minima: closed forms, an exact quadrature, and a simulation that drives the shipped optimizers."""
+"""The diffusion theory of escape from minima.
+
+Three ways to an escape time: Kramers' closed form, an exact quadrature, and a simulation that
+drives the shipped optimizers.
+"""
 
 from dualadam.diffusion.escape import (
     EscapeTime,
     EscapeWarning,
-    effective_temperature,
     escape_time,
     escape_time_on,
-    largest_stable_lr,
-    quasi_equilibrium_threshold,
 )
+from dualadam.diffusion.first_passages import FirstPassages
 from dualadam.diffusion.landscapes import (
     AsymmetricWells,
     DoubleWell,
@@ -17,9 +19,18 @@ from dualadam.diffusion.landscapes import (
     StyblinskiTang,
 )
 from dualadam.diffusion.noise import ConstantNoise, HessianNoise, MeasuredNoise, Noise, PathNoise
-from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
+from dualadam.diffusion.quadrature import (
+    NotConvergedError,
+    log_barrier,
+    mean_first_passage_time,
+)
 from dualadam.diffusion.rules import ADAM, INVADAM, SGD, Rule, mixture
-from dualadam.diffusion.simulate import FirstPassages, simulate
+from dualadam.diffusion.simulate import DivergedError, simulate
+from dualadam.diffusion.temperature import (
+    effective_temperature,
+    largest_stable_lr,
+    quasi_equilibrium_threshold,
+)
 
 __all__ = [
     "ADAM",
@@ -27,6 +38,7 @@ __all__ = [
     "SGD",
     "AsymmetricWells",
     "ConstantNoise",
+    "DivergedError",
     "DoubleWell",
     "EscapeTime",
     "EscapeWarning",
@@ -35,6 +47,7 @@ __all__ = [
     "Landscape",
     "MeasuredNoise",
     "Noise",
+    "NotConvergedError",
     "PathNoise",
     "Rule",
     "SpectrumWell",

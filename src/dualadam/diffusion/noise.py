@@ -1,4 +1,4 @@
-r"""Models of the gradient noise: what an optimizer sees is the gradient plus z, with E z = 0 and Cov z = C(x)."""
+"""Models of the gradient noise: an optimizer sees the gradient plus z, E z = 0, Cov z = C(x)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from dualadam.diffusion.landscapes import Landscape, Points, require_positive
+from dualadam.diffusion.checks import require_positive
+from dualadam.diffusion.landscapes import Landscape, Points
+from dualadam.errors import InvalidValueError
 
 
 class Noise(ABC):
@@ -23,12 +25,12 @@ class Noise(ABC):
         """Return the diagonal of C at x, broadcastable to the shape of x."""
 
     def singular_points(self, lower: float, upper: float) -> list[float]:
-        """Return where in (lower, upper) the variance of one-dimensional noise vanishes or has a kink."""
+        """Return where in (lower, upper) a variance in one dimension vanishes or has a kink."""
         return []
 
     @abstractmethod
     def draw_(self, z: Tensor, x: Tensor, generator: torch.Generator) -> None:
-        """Fill z, of the shape of x (walkers, dim), with independent noise for every walker, in place."""
+        """Fill z in place with independent noise for every walker; z and x: (walkers, dim)."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +38,18 @@ class ConstantNoise(Noise):
     """Gaussian noise with one covariance everywhere.
 
     Args:
-        covariance: a variance > 0 for all coordinates, a sequence of dim variances, or a (dim, dim) positive definite matrix.
+        covariance: one variance > 0 for all coordinates, a sequence of dim variances, or a positive
+            definite matrix of shape (dim, dim).
 
     Raises:
-        ValueError: a variance is not positive, or the matrix is not symmetric positive definite.
+        InvalidValueError: a variance is not positive, or the matrix is not symmetric positive
+            definite.
 
     Example:
         >>> z = torch.empty(200_000, 2)
         >>> ConstantNoise([[2.0, 1.0], [1.0, 1.0]]).draw_(z, z, torch.Generator().manual_seed(0))
-        >>> bool((z.T.cov() - torch.tensor([[2.0, 1.0], [1.0, 1.0]])).abs().max() < 0.03)
+        >>> difference = z.T.cov() - torch.tensor([[2.0, 1.0], [1.0, 1.0]])
+        >>> bool(difference.abs().max() < 0.03)
         True
     """
 
@@ -54,14 +59,10 @@ class ConstantNoise(Noise):
         c = np.asarray(self.covariance, dtype=float)
         if c.ndim < 2:
             require_positive(**{f"covariance[{i}]": value for i, value in enumerate(c.reshape(-1))})
-        elif (
-            c.ndim != 2
-            or c.shape[0] != c.shape[1]
-            or not np.allclose(c, c.T)
-            or np.linalg.eigvalsh(c)[0] <= 0
-        ):
-            raise ValueError(
-                f"covariance must be a symmetric positive definite matrix, got shape {c.shape} with {self.covariance!r}."
+        elif not _is_positive_definite(c):
+            raise InvalidValueError(
+                "covariance must be a symmetric positive definite matrix, "
+                f"got shape {c.shape} with {self.covariance!r}."
             )
 
     def variance(self, x: Points) -> Points:
@@ -89,13 +90,19 @@ class ConstantNoise(Noise):
 
 @dataclass(frozen=True)
 class PathNoise(Noise):
-    r"""Gaussian noise of the first coordinate that passes smoothly from one variance at the minima to another at the saddle.
+    r"""Gaussian noise whose variance changes smoothly between the minima and the saddle.
 
-    .. math:: c(x) = c_a + (c_b - c_a) (1 - u^2)^2 \text{ for } |u| \le 1, \text{ else } c_a; \qquad u = x / x_{min}
+    .. math::
+        c(x) = c_a + (c_b - c_a) (1 - u^2)^2 \text{ for } |u| \le 1, \text{ else } c_a; \qquad
+        u = x / x_{min}
 
     Args:
         landscape: one-dimensional, with the saddle at 0 and the minima at -x_min and x_min.
-        at_minimum, at_saddle: c_a and c_b, > 0.
+        at_minimum: c_a, > 0.
+        at_saddle: c_b, > 0.
+
+    Raises:
+        InvalidValueError: a variance is not positive and finite.
     """
 
     landscape: Landscape
@@ -117,16 +124,20 @@ class PathNoise(Noise):
 
 @dataclass(frozen=True)
 class HessianNoise(Noise):
-    r"""Gaussian noise with the Hessian's own diagonal as its variance, taken literally along the whole path.
+    r"""Gaussian noise with the diagonal of the Hessian as its variance, along the whole path.
 
     .. math:: C(x) = |\mathrm{diag}\, \nabla^2 L(x)| / B + c_0
 
-    Without a floor c_0 it vanishes at every inflection point, where SGD and InvAdam then stay for ever (docs/theory.md).
+    Without a floor c_0 it vanishes at every inflection point, which a walker of the equation then
+    never passes under SGD and InvAdam (docs/theory.md).
 
     Args:
-        landscape: whose Hessian it is.
+        landscape: has the Hessian.
         batch_size: B, > 0.
         floor: c_0, >= 0.
+
+    Raises:
+        InvalidValueError: an argument is out of range.
     """
 
     landscape: Landscape
@@ -136,7 +147,7 @@ class HessianNoise(Noise):
     def __post_init__(self) -> None:
         require_positive(batch_size=self.batch_size)
         if not self.floor >= 0:
-            raise ValueError(f"floor must be at least 0, got {self.floor}.")
+            raise InvalidValueError(f"floor must be at least 0, got {self.floor}.")
 
     def variance(self, x: Points) -> Points:
         """Return the diagonal of C(x)."""
@@ -158,14 +169,17 @@ class HessianNoise(Noise):
 
 @dataclass(frozen=True)
 class MeasuredNoise(Noise):
-    """Noise drawn from measured mini-batch gradients, with replacement: their covariance, their tails, the same everywhere.
+    """Noise drawn with replacement from measured mini-batch gradients, the same everywhere.
+
+    It has their covariance and their tails.
 
     Args:
-        gradients: mini-batch gradients at one point, shape (num_batches, dim), at least 2 of them. Their mean is subtracted, and the rest
-            scaled by sqrt(n / (n - 1)), so that the covariance of a draw is the unbiased sample covariance.
+        gradients: mini-batch gradients at one point, shape (num_batches, dim), at least 2 of them.
+            A draw is one of them minus their mean, times sqrt(n / (n - 1)), so that its covariance
+            is the unbiased sample covariance.
 
     Raises:
-        ValueError: the shape is not (num_batches >= 2, dim).
+        InvalidValueError: the shape is not (num_batches >= 2, dim).
 
     Example:
         >>> noise = MeasuredNoise(torch.tensor([[1.0, 10.0], [3.0, 10.0], [5.0, 10.0]]))
@@ -177,8 +191,9 @@ class MeasuredNoise(Noise):
 
     def __post_init__(self) -> None:
         if self.gradients.ndim != 2 or len(self.gradients) < 2:
-            raise ValueError(
-                f"gradients must have shape (num_batches >= 2, dim), got {tuple(self.gradients.shape)}."
+            raise InvalidValueError(
+                "gradients must have shape (num_batches >= 2, dim), "
+                f"got {tuple(self.gradients.shape)}."
             )
 
     @cached_property
@@ -187,7 +202,7 @@ class MeasuredNoise(Noise):
         return (self.gradients - self.gradients.mean(0)) * (n / (n - 1)) ** 0.5
 
     def variance(self, x: Points) -> Points:
-        """Return the sample variance of the mini-batch gradients, coordinate by coordinate."""
+        """Return the sample variance of the mini-batch gradients, shape (dim,)."""
         variance = self.gradients.var(0)
         return variance if isinstance(x, Tensor) else variance.numpy()
 
@@ -195,3 +210,8 @@ class MeasuredNoise(Noise):
         """Fill z with the noise."""
         index = torch.randint(len(self.gradients), (len(z),), generator=generator)
         torch.index_select(self._residuals.to(z), 0, index, out=z)
+
+
+def _is_positive_definite(c: np.ndarray) -> bool:
+    square = c.ndim == 2 and c.shape[0] == c.shape[1]
+    return square and np.allclose(c, c.T) and bool(np.linalg.eigvalsh(c)[0] > 0)

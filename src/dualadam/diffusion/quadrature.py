@@ -1,4 +1,4 @@
-r"""The exact mean first-passage time of the one-dimensional diffusion equation, by quadrature."""
+"""The exact mean first-passage time of the one-dimensional diffusion equation, by quadrature."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import logsumexp
 
-from dualadam.diffusion.escape import effective_temperature
-from dualadam.diffusion.landscapes import Landscape, require_positive
+from dualadam.diffusion.checks import require_positive
+from dualadam.diffusion.landscapes import Landscape
 from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
+from dualadam.diffusion.temperature import effective_temperature
+from dualadam.errors import DualAdamError, InvalidValueError
+
+DriftAndDiffusion = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class NotConvergedError(DualAdamError, RuntimeError):
+    """A quadrature has not converged; the message names the remedy."""
+
+    exit_status = 1
 
 
 def mean_first_passage_time(
@@ -25,40 +35,46 @@ def mean_first_passage_time(
     frozen: bool = False,
     num_cells: int = 20_000,
 ) -> float:
-    r"""Return ln of the exact mean time from the minimum to the target, for the one-dimensional Ito equation without momentum.
+    r"""Return ln of the exact mean time from the minimum to the target, without momentum.
 
     .. math::
-        \tau = \int_a^{a'} dy\, e^{\Phi(y)} \int_{-\infty}^{y} \frac{e^{-\Phi(z)}}{D(z)} dz, \qquad
-        \Phi' = \frac{\eta\, p L'}{D}, \quad D = \eta^2 p^2 c / 2
+        \tau = \int_a^{a'} dy\, e^{\Phi(y)} \int_{-\infty}^{y} \frac{e^{-\Phi(z)}}{D(z)} dz,
+        \qquad \Phi' = \frac{\eta\, p L'}{D}, \quad D = \eta^2 p^2 c / 2
 
-    It has the finite-barrier correction that Kramers' formula lacks, and is what a simulation with small steps is judged by.
+    The equation is the one-dimensional Ito equation. The result has the finite-barrier correction
+    that Kramers' formula lacks; a simulation with small steps must agree with it.
 
     Args:
         landscape: of one dimension.
-        noise: its variance may vary, and vanish at single points.
+        noise: its variance may vary, and may vanish at single points.
         rule: the optimizer.
         lr: learning rate, > 0.
-        frozen: keep p at its value at the minimum (a long-memory second moment) instead of p(c(x)).
-        num_cells: cells per interval between critical points, >= 100; the error falls with its square.
+        frozen: whether p keeps its value at the minimum, as for a second moment with a long memory,
+            instead of following p(c(x)).
+        num_cells: cells per interval between critical points, >= 100; the error is proportional to
+            1 / num_cells^2.
 
     Returns:
-        ln tau, tau in steps; inf where the noise vanishes on the way so fast that no walker gets through.
+        ln tau, tau in steps; inf where the noise vanishes on the path so fast that no walker gets
+        through.
 
     Raises:
-        ValueError: the landscape has more than one dimension, or num_cells is too small.
-        RuntimeError: the quadrature has not converged; give more cells.
+        InvalidValueError: the landscape has more than one dimension, or num_cells is too small.
+        NotConvergedError: more cells are needed.
 
     Example:
+        At a barrier of 100 temperatures the correction is 1 %.
+
         >>> from dualadam.diffusion import SGD, ConstantNoise, DoubleWell, escape_time_on
         >>> exact = mean_first_passage_time(DoubleWell(height=2.0), ConstantNoise(1.0), SGD, 0.04)
         >>> kramers = escape_time_on(DoubleWell(height=2.0), ConstantNoise(1.0), SGD, 0.04)
-        >>> kramers.exponent, bool(0 < exact - kramers.log_time < 0.02)  # a barrier of 100 temperatures: the correction is 1 %
+        >>> kramers.exponent, bool(0 < exact - kramers.log_time < 0.02)
         (100.0, True)
     """
     if landscape.dim != 1:
-        raise ValueError(f"landscape must have one dimension, got {landscape.dim}.")
+        raise InvalidValueError(f"landscape must have one dimension, got {landscape.dim}.")
     if num_cells < 100:
-        raise ValueError(f"num_cells must be at least 100, got {num_cells}.")
+        raise InvalidValueError(f"num_cells must be at least 100, got {num_cells}.")
     require_positive(lr=lr)
     start, target = float(landscape.minimum[0]), float(landscape.target[0])
     p_start = float(rule.preconditioner(_variance_at(noise, landscape.minimum))) if frozen else None
@@ -72,29 +88,42 @@ def mean_first_passage_time(
     singular = noise.singular_points(min(lower, target), max(lower, target))
     ends = sorted({lower, start, target, *singular}, reverse=target < start)
     coarse, fine = (
-        _log_first_passage_time(drift_and_diffusion, ends, ends.index(start), n)
+        integrate_first_passage(drift_and_diffusion, ends, ends.index(start), n)
         for n in (num_cells // 2, num_cells)
     )
     if abs(fine - coarse) < max(1e-3, 1e-4 * abs(fine)):
         return fine
     if any(_variance_at(noise, np.array([x])) < 1e-9 for x in singular):
         return math.inf
-    raise RuntimeError(
-        f"The quadrature has not converged (ln tau {coarse:.6g}, then {fine:.6g}); give more num_cells than {num_cells}."
+    raise NotConvergedError(
+        f"The quadrature has not converged: ln tau is {coarse:.6g}, then {fine:.6g}. "
+        f"num_cells must be larger than {num_cells}."
     )
 
 
 def log_barrier(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
-    r"""Return the exponent of the one-dimensional equation with its noise along the whole path.
+    r"""Return the exponent of the one-dimensional equation, with the noise along the whole path.
 
     .. math:: \Phi_b - \Phi_a = \int_a^b \frac{2 L'}{\eta\, p\, c} dx
 
-    The closed form replaces it by the mean of two temperatures with a weight s; this is the value that determines s.
+    The closed form replaces 1 / T by a weighted mean of its values at a and b; this integral
+    determines the weight s (``path_weight`` of ``escape_time``).
+
+    Args:
+        landscape: of one dimension.
+        noise: its variance must be positive on the whole path.
+        rule: the optimizer.
+        lr: learning rate, > 0.
+
+    Raises:
+        InvalidValueError: lr is not positive and finite.
 
     Example:
+        With the temperature of a the exponent would be 5, with that of b 10.
+
         >>> from dualadam.diffusion import SGD, DoubleWell, PathNoise
         >>> well = DoubleWell()
-        >>> phi = log_barrier(well, PathNoise(well, at_minimum=1.0, at_saddle=0.5), SGD, 0.04)  # between 5 at a and 10 at b: s = 0.61
+        >>> phi = log_barrier(well, PathNoise(well, at_minimum=1.0, at_saddle=0.5), SGD, 0.04)
         >>> round((10 - phi) / (10 - 5), 2)
         0.61
     """
@@ -115,28 +144,33 @@ def _variance_at(noise: Noise, point: np.ndarray) -> float:
 
 
 def _far_side(landscape: Landscape, noise: Noise, rule: Rule, lr: float) -> float:
-    """Return a point behind the minimum where the loss has risen by 60 temperatures."""
+    """Return a point behind the minimum where the loss is 60 temperatures higher."""
     a = landscape.minimum
     needed = 60 * effective_temperature(rule, lr, _variance_at(noise, a))
     for distance in np.geomspace(0.01, 1e3, 200):
         x = a - distance * (landscape.target - a)
         if landscape.loss(x) - landscape.loss(a) > needed:
             return float(x[0])
-    raise ValueError(
-        f"landscape must rise behind its minimum by 60 temperatures, that is {needed:.3g}."
+    raise InvalidValueError(
+        f"landscape must rise by 60 temperatures, that is {needed:.3g}, behind its minimum."
     )
 
 
-def _log_first_passage_time(
-    drift_and_diffusion: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
-    ends: list[float],
-    start: int,
-    num_cells: int,
+def integrate_first_passage(
+    drift_and_diffusion: DriftAndDiffusion, ends: list[float], start: int, num_cells: int
 ) -> float:
-    """Return ln of the double integral with a reflecting wall at ends[0], from ends[start] to ends[-1].
+    """Return ln of the mean time from ends[start] to ends[-1], with a reflecting wall at ends[0].
 
-    Midpoint rule in t with x = l + h (3 t^2 - 2 t^3) between neighbouring ends: the nodes crowd there, so that an integrable singularity
-    of 1 / sqrt(distance) at an end costs no accuracy. All sums are in logarithms: barriers of any height are fine.
+    The midpoint rule in t, with x = l + h (3 t^2 - 2 t^3) between neighbouring ends, puts more
+    nodes near the ends, so that an integrable singularity of 1 / sqrt(distance) there costs no
+    accuracy.
+    All sums are sums of logarithms, so that barriers may be of any height.
+
+    Args:
+        drift_and_diffusion: returns both at points of shape (n,), each of shape (n,).
+        ends: increasing or decreasing; the interior ones are where the integrand is singular.
+        start: index into ends.
+        num_cells: cells between neighbouring ends.
     """
     t = (np.arange(num_cells) + 0.5) / num_cells
     x = np.concatenate([low + (high - low) * (3 * t**2 - 2 * t**3) for low, high in pairwise(ends)])

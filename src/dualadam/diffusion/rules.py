@@ -1,23 +1,26 @@
-"""The optimizers as the theory sees them: one preconditioner p(v) each."""
+"""The optimizers as the theory sees them: each is one preconditioner p(v)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from dualadam.errors import InvalidValueError
+
 
 @dataclass(frozen=True)
 class Rule:
-    r"""An optimizer theta <- theta - lr p(v) m, with v the second moment of the gradient.
+    r"""An optimizer theta <- theta - lr p(v) m, where v is the second moment of the gradient.
 
-    .. math:: p(v) = (1 - \alpha) v^{-1/2} + \alpha v^{1/2} \quad\text{or, for SGD,}\quad p = 1
+    .. math::
+        p(v) = (1 - \alpha) v^{-1/2} + \alpha v^{1/2} \quad\text{or, for SGD,}\quad p = 1
 
     Args:
-        name: what tables and figures call it.
+        name: of the optimizer in tables and figures.
         mixing_weight: alpha in [0, 1], held constant: 0 is Adam, 1 is InvAdam; None is SGD.
 
     Raises:
-        ValueError: mixing_weight is out of range.
+        InvalidValueError: mixing_weight is out of range.
 
     Example:
         >>> [rule.preconditioner(0.25) for rule in (SGD, ADAM, INVADAM, mixture(0.5))]
@@ -29,7 +32,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.mixing_weight is not None and not 0.0 <= self.mixing_weight <= 1.0:
-            raise ValueError(f"mixing_weight must be in [0, 1] or None, got {self.mixing_weight}.")
+            raise InvalidValueError(
+                f"mixing_weight must be in [0, 1] or None, got {self.mixing_weight}."
+            )
 
     def preconditioner(self, v: Any) -> Any:
         """Return p(v) for a number or an array, v > 0."""
@@ -38,14 +43,18 @@ class Rule:
         return (1 - self.mixing_weight) * v**-0.5 + self.mixing_weight * v**0.5
 
     def local_exponent(self, v: float) -> float:
-        r"""Return :math:`d \ln(p v) / d \ln v` at v: 1 + kappa where p = v^kappa.
+        r"""Return :math:`d \ln(p v) / d \ln v` at v, which is 1 + kappa where p = v^kappa.
 
-        The escape exponent goes as its negative: :math:`d \ln E / d \ln c = -` this, with c the noise variance.
+        The exponent E of the escape time has the opposite slope, :math:`d \ln E / d \ln c`, where c
+        is the noise variance.
 
-        .. math:: 1 \ (\text{SGD}), \qquad \frac{(1 - \alpha)/2 + 3 \alpha v / 2}{(1 - \alpha) + \alpha v}
+        .. math::
+            1 \ (\text{SGD}), \qquad
+            \frac{(1 - \alpha)/2 + 3 \alpha v / 2}{(1 - \alpha) + \alpha v}
 
         Example:
-            >>> [round(rule.local_exponent(0.02), 3) for rule in (SGD, ADAM, INVADAM, mixture(0.98))]
+            >>> rules = (SGD, ADAM, INVADAM, mixture(0.98))
+            >>> [round(rule.local_exponent(0.02), 3) for rule in rules]
             [1.0, 0.5, 1.5, 0.995]
         """
         if self.mixing_weight is None:
@@ -55,7 +64,7 @@ class Rule:
 
 
 def mixture(mixing_weight: float) -> Rule:
-    """Return DualAdam held at one mixing weight."""
+    """Return DualAdam held at one mixing weight in [0, 1]."""
     return Rule(f"mixture {mixing_weight:g}", mixing_weight)
 
 

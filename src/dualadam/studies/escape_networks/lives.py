@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dualadam.diffusion import Rule
-from dualadam.diffusion.simulate import PAST, make_optimizer
+from dualadam.diffusion.simulate import SETTLED_STEP, make_optimizer
 from dualadam.studies.escape_networks.minima import Minimum
 from dualadam.studies.escape_networks.problem import Problem
 
@@ -119,7 +119,7 @@ def live(unit: Unit) -> dict[str, Any]:
     else:
         second = torch.from_numpy(minimum.covariance.diagonal() / unit.batch_size).float()
         state.update(
-            step=torch.tensor(PAST),
+            step=torch.tensor(SETTLED_STEP),
             exp_avg=torch.zeros_like(w),
             exp_avg_sq=second.repeat(unit.num_walkers, 1),
         )
