@@ -19,11 +19,7 @@ from dualadam.diffusion.landscapes import (
     StyblinskiTang,
 )
 from dualadam.diffusion.noise import ConstantNoise, HessianNoise, MeasuredNoise, Noise, PathNoise
-from dualadam.diffusion.quadrature import (
-    NotConvergedError,
-    log_barrier,
-    mean_first_passage_time,
-)
+from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
 from dualadam.diffusion.rules import ADAM, INVADAM, SGD, Rule, mixture
 from dualadam.diffusion.simulate import DivergedError, simulate
 from dualadam.diffusion.temperature import (
@@ -47,7 +43,6 @@ __all__ = [
     "Landscape",
     "MeasuredNoise",
     "Noise",
-    "NotConvergedError",
     "PathNoise",
     "Rule",
     "SpectrumWell",

@@ -15,15 +15,9 @@ from dualadam.diffusion.landscapes import Landscape
 from dualadam.diffusion.noise import Noise
 from dualadam.diffusion.rules import Rule
 from dualadam.diffusion.temperature import effective_temperature
-from dualadam.errors import DualAdamError, InvalidValueError
+from dualadam.errors import InvalidValueError, NotConvergedError
 
 DriftAndDiffusion = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-class NotConvergedError(DualAdamError, RuntimeError):
-    """A quadrature has not converged; the message names the remedy."""
-
-    exit_status = 1
 
 
 def mean_first_passage_time(

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dualadam.diffusion.escape import EscapeWarning, escape_time_on, quasi_equilibrium_threshold
+from dualadam.diffusion.escape import EscapeWarning, escape_time_on
 from dualadam.diffusion.landscapes import DoubleWell
 from dualadam.diffusion.noise import PathNoise
 from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
+from dualadam.diffusion.temperature import quasi_equilibrium_threshold
 from dualadam.studies.escape_landscapes.plan import FLOORS, LR, RULES, STEPPERS, STEPS
 from dualadam.studies.escape_landscapes.tables import (
     TOLERANCE,
