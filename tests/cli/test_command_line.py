@@ -184,7 +184,7 @@ def test_a_run_that_raises_is_status_1_and_a_class_beside_the_spec_is_found(tmp_
     assert run_command("compare", spec_file(tmp_path, text), "--workers", "1", "--out", "out") == 1
     _, err = said(capsys)
     assert (
-        "Warning: 'AdamW': its weight decay is as my_own_optimizer.Stumbling does it, which may be coupled (L2)."
+        "Warning: 'AdamW': the weight decay of my_own_optimizer.Stumbling may be coupled (L2)."
         in err
     )
     assert (

@@ -60,20 +60,26 @@ def compare(
     """
     from dualadam.cli import tables
     from dualadam.cli.console import stderr, stdout
+    from dualadam.compare.check import check_spec
     from dualadam.compare.estimate import estimate as estimate_cost
     from dualadam.compare.execute import execute, open_study
+    from dualadam.compare.optimizers import find_entry
     from dualadam.compare.plan import make_plan
     from dualadam.compare.report import write_report
-    from dualadam.compare.spec_file import load_spec
+    from dualadam.compare.smoke import smoke_test
+    from dualadam.compare.spec_file import parse_spec, read_spec_text
+    from dualadam.compare.spec_warnings import spec_warnings
     from dualadam.harness.environment import num_cores
     from dualadam.harness.executors import dask_executor, process_executor
     from dualadam.harness.progress import ConsoleProgress
     from dualadam.tasks import check_data, check_device, get_task
 
     console, errors = stdout(), stderr()
-    spec = load_spec(source)
-    spec = spec.smoke_test(device) if smoke else spec
-    for warning in spec.warnings():
+    text = read_spec_text(source)
+    spec = parse_spec(text)
+    check_spec(spec, text)
+    spec = smoke_test(spec, device) if smoke else spec
+    for warning in spec_warnings(spec, find_entry):
         errors.print(f"Warning: {warning}")
     plan = make_plan(spec)
     if dry_run:

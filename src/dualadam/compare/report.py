@@ -16,7 +16,8 @@ from rich.table import Table
 from dualadam.compare.execute import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.run import finite_or_none
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec_file import load_study_spec
+from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.summary import ArmSummary, Summary, summarise
 from dualadam.harness.store import write_whole
 from dualadam.tasks import TASKS
@@ -45,7 +46,7 @@ def write_report(folder: Path) -> Summary:
         raise ValueError(
             f"{folder} must be the output folder of a comparison: it has no spec.json."
         )
-    spec = Spec.model_validate_json(spec_file.read_text())
+    spec = load_study_spec(spec_file)
     summary = summarise(spec, read_records(folder))
     plots = draw(summary)
     environment = jinja2.Environment(
@@ -96,7 +97,7 @@ def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
         ],
         "plots": plots,
         "rows": summary.arms,
-        "warnings": spec.warnings(),
+        "warnings": spec_warnings(spec),
         "flatness": {
             "top_eigenvalue": "Top eigenvalue",
             "sam_sharpness": "SAM sharpness",

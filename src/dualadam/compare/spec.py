@@ -1,133 +1,58 @@
-"""What is compared, and how the winner is decided: one TOML file, read and checked whole before any training."""
+"""The shape of a spec: its keys, their types and ranges. ``check.py`` checks whether it can run."""
 
 from __future__ import annotations
 
-import math
-import warnings
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from dualadam.compare.optimizers import OPTIMIZERS, find_entry, take_a_step
 from dualadam.compare.spec_text import nearest
-from dualadam.optim import DualAdam, InvAdam
+from dualadam.compare.spec_values import (
+    FileName,
+    Finite,
+    Language,
+    Name,
+    Plain,
+    Range,
+    Schedule,
+    refuse,
+)
 from dualadam.tasks import TASKS, FineTuning, Metric
 
 
-def _refuse(message: str, *at: str | int) -> NoReturn:
-    """Refuse a value; ``at`` is its place below the model that is being checked."""
-    raise PydanticCustomError("spec", "{text}", {"text": message, "at": list(at)})
-
-
-def _range(bounds: list[float]) -> list[float]:
-    if len(bounds) != 2:
-        _refuse(f"must be a range [low, high], got {bounds}")
-    if not 0 < bounds[0] < bounds[1]:
-        _refuse(
-            f"must be a range [low, high] with 0 < low < high (it is sampled on a logarithmic scale), got {bounds}"
-        )
-    return bounds
-
-
-def _plain(value: object) -> object:
-    finite = isinstance(value, int | float) and math.isfinite(value) and abs(value) <= 1e12
-    if not (
-        finite or isinstance(value, str) or (isinstance(value, list) and all(map(_plain, value)))
-    ):
-        _refuse(
-            f"must be true, false, a string, a finite number up to 1e12 or a list of these, got {value!r}"
-        )
-    return value
-
-
-Finite = Annotated[float, Field(allow_inf_nan=False, le=1e12, ge=-1e12)]
-Range = Annotated[list[Finite], AfterValidator(_range)]
-Plain = Annotated[Any, AfterValidator(_plain)]
-Name = Annotated[str, Field(min_length=1, max_length=60, pattern=r"^[^\x00-\x1f|<>]+$")]
-
-
-class _Strict(BaseModel):
+class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Arm(_Strict):
-    """One optimizer with what is fixed and what is tuned."""
+class Arm(_Table):
+    """One optimizer, its fixed arguments and the ranges of its tuned ones.
+
+    Attributes:
+        optimizer: a name of ``OPTIMIZERS``, or an importable class.
+        args: fixed arguments.
+        tune: name -> range [low, high], sampled on a logarithmic scale.
+        loss_scale: factor of the loss, above 0.
+        schedule: of the learning rate; None takes the spec's.
+    """
 
     name: Name
     optimizer: Annotated[str, Field(validation_alias=AliasChoices("optimizer", "class"))]
     args: dict[str, Plain] = {}
     tune: dict[str, Range] = {}
     loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
-    schedule: Literal["constant", "linear", "cosine"] | None = None  # None: the spec's
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        try:
-            find_entry(name)
-        except ValueError as error:
-            sentence = str(error).removesuffix(".")
-            _refuse(
-                sentence if name.rpartition(".")[0] else f"{sentence}; {nearest(name, OPTIMIZERS)}"
-            )
-        return name
+    schedule: Schedule | None = None
 
     @model_validator(mode="after")
-    def _arguments_fit(self) -> Arm:
-        entry = find_entry(self.optimizer)
-        for place in ("args", "tune"):
-            for key in getattr(self, place):
-                if key == "weight_decay":
-                    _refuse(
-                        "weight_decay belongs to the block: all arms of a block share it",
-                        place,
-                        key,
-                    )
-                if key not in entry.arguments():
-                    _refuse(
-                        f"{self.optimizer} takes no argument {key!r}; {nearest(key, entry.arguments())}",
-                        place,
-                        key,
-                    )
+    def _each_argument_is_set_once(self) -> Arm:
+        for table in ("args", "tune"):
+            if "weight_decay" in getattr(self, table):
+                refuse("must be set for the block: its arms share it", table, "weight_decay")
         if both := set(self.args) & set(self.tune):
-            _refuse(f"{min(both)!r} is fixed by args and tuned: choose one", "tune", min(both))
-        if entry.warmup and "switch_rate" not in self.args | self.tune:
-            _refuse(
-                f"{self.optimizer} needs a switch_rate, in args or in tune: its warm-up lasts 1 / switch_rate steps",
-                "optimizer",
-            )
-        fixed = self.args.get("switch_rate", 1.0)
-        if entry.warmup and not (isinstance(fixed, int | float) and 0 < fixed <= 1):
-            _refuse(f"must be in (0, 1] for a warm-up, got {fixed!r}", "args", "switch_rate")
-        for end in (0, 1):
-            settings = {**self.args, **{k: r[end] for k, r in self.tune.items()}}
-            try:  # the class's own checks, of which some come with the first step, before anything trains
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    take_a_step(self.optimizer, settings)
-            except (
-                Exception
-            ) as error:  # whatever a class of the reader's own raises is a reason to refuse
-                _refuse(
-                    f"{self.optimizer} refuses {settings}: {error}", "tune" if self.tune else "args"
-                )
-            if entry.warmup and settings["switch_rate"] > 1:
-                _refuse(
-                    f"must stay in (0, 1], got {self.tune['switch_rate']}", "tune", "switch_rate"
-                )
+            refuse("must not be in args too: it is either fixed or tuned", "tune", min(both))
         return self
 
 
-class Block(_Strict):
+class Block(_Table):
     """Arms that share a weight decay. Arms of different blocks are never compared."""
 
     name: Name = "all arms"
@@ -136,14 +61,11 @@ class Block(_Strict):
 
     @model_validator(mode="after")
     def _names_differ(self) -> Block:
-        for index, arm in enumerate(self.arm):
-            if arm.name in [a.name for a in self.arm[:index]]:
-                _refuse(
-                    f"must differ from the other arms of the block, got {arm.name!r} again",
-                    "arm",
-                    index,
-                    "name",
-                )
+        names = [arm.name for arm in self.arm]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                message = f"must differ from the other arms of the block, got {name!r} again"
+                refuse(message, "arm", index, "name")
         return self
 
     def find(self, name: str) -> Arm:
@@ -151,228 +73,126 @@ class Block(_Strict):
         return next(arm for arm in self.arm if arm.name == name)
 
 
-class Language(_Strict):
-    """How a pretrained language model is trained; the fields of ``tasks.FineTuning``, which says what each is."""
+class Primary(_Table):
+    """The one comparison that the study decides; all others are secondary.
 
-    parameters: Annotated[str, Field(pattern=r"^(full|lora|last-[1-9][0-9]?)$")] = "full"
-    max_length: Annotated[int, Field(ge=4, le=10**6)] = 512
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    lora_rank: Annotated[int, Field(ge=1, le=4096)] = 8
-    lora_alpha: Annotated[Finite, Field(gt=0)] = 16.0
-    gradient_checkpointing: bool = False
-    packed: bool = False
-    max_new_tokens: Annotated[int, Field(ge=1, le=10**5)] = 256
+    Attributes:
+        block: None for the first block.
+        arm, against: the difference is arm - against.
+        margin: of equivalence, in the unit of the metric, above 0.
+    """
 
-
-class Primary(_Strict):
-    """The one comparison that the study decides; all others are secondary."""
-
-    block: str | None = None  # None: the first block
+    block: str | None = None
     arm: str
     against: str
-    margin: Annotated[
-        Finite, Field(gt=0)
-    ]  # differences within it count as none, in the metric's unit
+    margin: Annotated[Finite, Field(gt=0)]
 
 
-class Spec(_Strict):
-    """A study. See ``load_spec``."""
+class JudgedBy(NamedTuple):
+    """The metric of a study."""
 
-    name: Annotated[
-        str, Field(min_length=1, max_length=80, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    ]
+    name: str
+    metric: Metric
+
+
+class Spec(_Table):
+    """A study.
+
+    Attributes:
+        name: letters, digits and ``._-``; also the default output folder.
+        title: heading of the report.
+        demonstration: too small for a verdict; the report gives none.
+        smoke: made by ``smoke_test``.
+        task, model: what is trained; ``dualadam list`` shows their names.
+        subset: number of training examples to keep; None keeps all.
+        epochs, steps: length of a run; exactly one is set.
+        batch_size: examples per step.
+        accumulate: parts that the gradient of a batch is summed over, to save memory.
+        schedule: of the learning rate.
+        final_fraction: of the learning rate at the end of the schedule, [0, 1].
+        metric: None takes the task's first.
+        direction: which scores are better; None takes the metric's.
+        precision: "bfloat16" for autocast of the forward pass.
+        augment: whether training images are augmented.
+        flatness: whether flatness is measured at the end of every judged run.
+        evaluations: points of a judged run's learning curve.
+        evaluate_at_most: examples of the validation and the test split; None for all.
+        language: for language tasks, the fields of ``FineTuning`` without the model.
+        points: settings tried per arm; 0 if every arm is fixed.
+        tuning_seeds: runs per point.
+        sampler_seed: of the sequence of points.
+        seeds: judged runs per arm, paired.
+        primary: the comparison that the study decides.
+        block: the arms.
+    """
+
+    name: FileName
     title: Annotated[str, Field(max_length=200)] = ""
-    demonstration: bool = False  # too small for a verdict: the report says so instead
-    smoke: bool = False  # only shows that everything runs; see ``smoke_test``
+    demonstration: bool = False
+    smoke: bool = False
     task: str
     model: str
     subset: Annotated[int, Field(ge=1, le=10**9)] | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=10**6)]
-    accumulate: Annotated[int, Field(ge=1, le=10**6)] = (
-        1  # parts that a batch's gradient is summed over, for less memory
-    )
-    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    accumulate: Annotated[int, Field(ge=1, le=10**6)] = 1
+    schedule: Schedule = "cosine"
     final_fraction: Annotated[Finite, Field(ge=0, le=1)] = 0.001
-    metric: str | None = None  # None: the task's first
-    direction: Literal["higher", "lower"] | None = (
-        None  # what is better; None: as the metric has it
-    )
+    metric: str | None = None
+    direction: Literal["higher", "lower"] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: bool = False
-    flatness: bool = False  # measured at the end of every judged run
-    evaluations: Annotated[int, Field(ge=1, le=1000)] = (
-        20  # points of a judged run's learning curve
-    )
-    evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = (
-        None  # examples of the validation and test splits; None: all
-    )
-    language: Language | None = None  # for language tasks; None: the defaults
-    points: Annotated[int, Field(ge=0, le=10_000)]  # settings tried per arm; 0: every arm is fixed
+    flatness: bool = False
+    evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
+    evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    language: Language | None = None
+    points: Annotated[int, Field(ge=0, le=10_000)]
     tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
-    seeds: Annotated[int, Field(ge=2, le=10_000)]  # paired, judged on the test split
+    seeds: Annotated[int, Field(ge=2, le=10_000)]
     primary: Primary
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
 
-    @field_validator("task")
-    @classmethod
-    def _task_known(cls, task: str) -> str:
-        if task not in TASKS:
-            _refuse(f"is not a task of the comparison, got {task!r}; {nearest(task, TASKS)}")
-        return task
-
     @model_validator(mode="after")
-    def _whole(self) -> Spec:
-        entry = TASKS[self.task]
-        if not entry.takes(self.model):
-            other = " (a folder or a name on the hub has a slash)" if entry.language else ""
-            _refuse(
-                f"is not a model of the task {self.task!r}, got {self.model!r}; {nearest(self.model, entry.models)}{other}",
-                "model",
-            )
-        self._language_fits()
-        if self.accumulate > self.batch_size:
-            _refuse(
-                f"must be at most batch_size, {self.batch_size}, got {self.accumulate}",
-                "accumulate",
-            )
-        if self.metric is not None and self.metric not in entry.metrics:
-            _refuse(
-                f"is not a metric of the task {self.task!r}, got {self.metric!r}; {nearest(self.metric, entry.metrics)}",
-                "metric",
-            )
-        better = "higher" if self.judged_by[1].higher_is_better else "lower"
-        if self.direction not in (None, better):
-            _refuse(
-                f"must be {better!r} for {self.judged_by[0]}, got {self.direction!r}", "direction"
-            )
+    def _lengths_fit(self) -> Spec:
         if (self.epochs is None) == (self.steps is None):
-            _refuse("give either epochs or steps", "epochs")
-        if self.subset and entry.num_train and self.subset > entry.num_train:
-            _refuse(
-                f"must be at most the {entry.num_train} training examples of {self.task!r}, got {self.subset}",
-                "subset",
-            )
-        if entry.steps_per_epoch(self.batch_size, self.subset) == 0:
-            _refuse(
-                f"must be at most the number of training examples, {self.subset or entry.num_train}, got {self.batch_size}",
-                "batch_size",
-            )
-        names = [b.name for b in self.block]
-        for index, block in enumerate(self.block):
-            if block.name in names[:index]:
-                _refuse(
-                    f"must differ from the other blocks, got {block.name!r} again",
-                    "block",
-                    index,
-                    "name",
-                )
-            for k, arm in enumerate(block.arm):
-                if bool(arm.tune) != (self.points > 0):
-                    hint = (
-                        f"points = {self.points}: give it a range in tune"
-                        if self.points
-                        else "points = 0: fix it in args"
-                    )
-                    _refuse(
-                        f"every arm gets the same number of points, and {arm.name!r} does not fit {hint}",
-                        "block",
-                        index,
-                        "arm",
-                        k,
-                    )
-        if self.primary.block is not None and self.primary.block not in names:
-            _refuse(
-                f"is not a block, got {self.primary.block!r}; {nearest(self.primary.block, names)}",
-                "primary",
-                "block",
-            )
-        arms = [arm.name for arm in self.primary_block.arm]
-        for place in ("arm", "against"):
-            if (value := getattr(self.primary, place)) not in arms:
-                _refuse(
-                    f"is not an arm of the block {self.primary_block.name!r}, got {value!r}; {nearest(value, arms)}",
-                    "primary",
-                    place,
-                )
-        if self.primary.arm == self.primary.against:
-            _refuse(
-                f"must differ from primary.arm, got {self.primary.against!r} twice",
-                "primary",
-                "against",
-            )
+            refuse("or steps must be given, and not both", "epochs")
+        if self.accumulate > self.batch_size:
+            message = f"must be at most batch_size, {self.batch_size}, got {self.accumulate}"
+            refuse(message, "accumulate")
         return self
 
-    def _language_fits(self) -> None:
-        """Refuse what a language task has no use for, and its table for other tasks."""
-        kind, language = TASKS[self.task].language, self.language
-        if kind is None:
-            if language is not None:
-                _refuse(f"is for language tasks, and {self.task!r} is none", "language")
-            return
-        if self.augment:
-            _refuse(f"must be false: {self.task!r} has no augmentation", "augment")
-        if language and language.packed and kind == "classification":
-            _refuse("must be false for classification: a row has one class", "language", "packed")
-        if language and language.dtype == "bfloat16" and self.flatness:
-            _refuse(
-                "must be false for bfloat16 parameters, which are too coarse for second derivatives",
-                "flatness",
-            )
+    @model_validator(mode="after")
+    def _blocks_fit(self) -> Spec:
+        names = [block.name for block in self.block]
+        for index, block in enumerate(self.block):
+            if block.name in names[:index]:
+                message = f"must differ from the other blocks, got {block.name!r} again"
+                refuse(message, "block", index, "name")
+            for k, arm in enumerate(block.arm):
+                if bool(arm.tune) == bool(self.points):
+                    continue
+                remedy = "give it a range in tune" if self.points else "fix it in args"
+                message = f"{arm.name!r} does not fit points = {self.points}: {remedy}"
+                refuse(message, "block", index, "arm", k)
+        return self
 
-    @property
-    def fine_tuning(self) -> FineTuning | None:
-        """How a language model is trained; None for other tasks."""
-        if TASKS[self.task].language is None:
-            return None
-        return FineTuning(model=self.model, **(self.language or Language()).model_dump())
-
-    def smoke_test(self, device: str = "cpu") -> Spec:
-        """Return a study of two steps with the same task and model, of the two arms that are compared: it shows only that they run.
-
-        On a CPU it is float32: few CPUs multiply in bfloat16, the others take many times as long.
-
-        Example:
-            >>> from dualadam.compare.spec_file import load_spec
-            >>> small = load_spec("digits").smoke_test()
-            >>> small.name, small.steps, small.points, small.seeds, len(small.block[0].arm)
-            ('digits-smoke', 2, 1, 2, 2)
-        """
-        changes: dict[str, Any] = {
-            "name": f"{self.name[:70]}-smoke",
-            "title": f"Smoke test of {(self.title or self.name)[:180]}",
-        }
-        changes |= {
-            "smoke": True,
-            "demonstration": True,
-            "epochs": None,
-            "steps": 2,
-            "batch_size": min(self.batch_size, 2),
-        }
-        changes |= {
-            "accumulate": min(self.accumulate, 2),
-            "points": min(self.points, 1),
-            "tuning_seeds": 1,
-            "seeds": 2,
-        }
-        changes |= {"precision": "float32"} if device == "cpu" else {}
-        compared = [
-            arm
-            for arm in self.primary_block.arm
-            if arm.name in (self.primary.arm, self.primary.against)
-        ]
-        changes |= {
-            "evaluations": 1,
-            "evaluate_at_most": 4,
-            "block": [self.primary_block.model_copy(update={"arm": compared})],
-        }
-        if self.language:
-            changes["language"] = self.language.model_copy(
-                update={"max_new_tokens": min(self.language.max_new_tokens, 16)}
-            )
-        return self.model_copy(update=changes)
+    @model_validator(mode="after")
+    def _primary_names_arms(self) -> Spec:
+        primary, blocks = self.primary, [block.name for block in self.block]
+        if primary.block is not None and primary.block not in blocks:
+            hint = nearest(primary.block, blocks)
+            refuse(f"must be a block, got {primary.block!r}; {hint}", "primary", "block")
+        arms = [arm.name for arm in self.primary_block.arm]
+        for key, name in (("arm", primary.arm), ("against", primary.against)):
+            if name not in arms:
+                where = f"must be an arm of the block {self.primary_block.name!r}"
+                refuse(f"{where}, got {name!r}; {nearest(name, arms)}", "primary", key)
+        if primary.arm == primary.against:
+            message = f"must differ from primary.arm, got {primary.against!r} twice"
+            refuse(message, "primary", "against")
+        return self
 
     @property
     def primary_block(self) -> Block:
@@ -380,51 +200,21 @@ class Spec(_Strict):
         return next((b for b in self.block if b.name == self.primary.block), self.block[0])
 
     @property
-    def judged_by(self) -> tuple[str, Metric]:
-        """The metric of the study: its name and what it is."""
+    def judged_by(self) -> JudgedBy:
+        """The metric of the study."""
         metrics = TASKS[self.task].metrics
         name = self.metric or next(iter(metrics))
-        return name, metrics[name]
+        return JudgedBy(name, metrics[name])
+
+    @property
+    def fine_tuning(self) -> FineTuning | None:
+        """How a language model is trained; None for other tasks."""
+        if TASKS[self.task].language is None:
+            return None
+        return FineTuning(model=self.model, **(self.language or {}))
 
     @property
     def total_steps(self) -> int | None:
-        """Steps of one run; None where only the data tells."""
+        """The steps of one run; None where the size of the data is not known."""
         per_epoch = TASKS[self.task].steps_per_epoch(self.batch_size, self.subset)
         return self.steps or (per_epoch * self.epochs if per_epoch and self.epochs else None)
-
-    def warnings(self) -> list[str]:
-        """Return what is allowed but probably not meant, a sentence each."""
-        found: list[str] = []
-        if self.smoke:  # nothing is meant by its numbers
-            return found
-        coarse = self.language and self.language.dtype == "bfloat16"
-        if (
-            self.language
-            and self.language.parameters == "lora"
-            and TASKS[self.task].language == "generation"
-        ):
-            coarse = False  # adapters are float32, and nothing else is trained
-        for block in self.block:
-            for arm in block.arm:
-                rates = arm.tune.get("switch_rate") or [
-                    arm.args[k] for k in ("switch_rate",) if k in arm.args
-                ]
-                slowest = min(rates, default=None)
-                if slowest and self.total_steps and slowest * self.total_steps < 1:
-                    found.append(
-                        f"{arm.name!r}: switch_rate {slowest:g} needs {1 / slowest:,.0f} steps for its hand-over, and a run has "
-                        f"{self.total_steps:,}: it would end unfinished. switch_rate_for({self.total_steps}) gives one that fits."
-                    )
-                entry = find_entry(arm.optimizer)
-                if block.weight_decay and not entry.decoupled:
-                    found.append(
-                        f"{arm.name!r}: its weight decay is coupled (L2), that of the other arms is decoupled."
-                        if entry.decoupled is False
-                        else f"{arm.name!r}: its weight decay is as {arm.optimizer} does it, which may be coupled (L2)."
-                    )
-                if coarse and not issubclass(entry.cls, DualAdam | InvAdam):
-                    found.append(
-                        f"{arm.name!r}: torch's classes keep bfloat16 parameters' state in bfloat16, DualAdam and InvAdam in float32: "
-                        "unlike arithmetic is part of the difference."
-                    )
-        return found

@@ -1,4 +1,4 @@
-"""Reading a spec: a TOML file or one that comes with the package, checked whole, with the line of every mistake."""
+"""Reading a spec: a TOML file, a built-in spec, or the ``spec.json`` of a study."""
 
 from __future__ import annotations
 
@@ -7,68 +7,124 @@ import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
-from dualadam.compare.spec import Arm, Block, Language, Primary, Spec
-from dualadam.compare.spec_text import nearest, sentence
+from dualadam.compare.check import unknown_names
+from dualadam.compare.spec import Arm, Block, Primary, Spec
+from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
+from dualadam.errors import UnreachableError
 
 BUILTIN = importlib.resources.files("dualadam.compare") / "specs"
-
-
-class SpecError(ValueError):
-    """A spec that cannot be run; the message names file, line, value, range and remedy."""
+_TABLES: dict[Place, type[BaseModel]] = {
+    (): Spec,
+    ("primary",): Primary,
+    ("block",): Block,
+    ("block", "arm"): Arm,
+}
 
 
 def builtin_specs() -> list[str]:
-    """Return the names of the specs that come with the package."""
-    return sorted(
-        p.name.removesuffix(".toml") for p in BUILTIN.iterdir() if p.name.endswith(".toml")
-    )
+    """Return the names of the built-in specs."""
+    files = (file.name for file in BUILTIN.iterdir())
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 
 
 def load_spec(source: str | Path) -> Spec:
-    """Read and check a spec.
+    """Read a spec and check its shape. ``check_spec`` checks whether it can run.
 
     Args:
-        source: the path of a TOML file, or the name of a built-in spec (``dualadam list`` shows them).
+        source: the path of a TOML file, or the name of a built-in spec (see ``dualadam list``).
 
     Raises:
-        SpecError: what is wrong, where (file and line), and what would be right.
+        SpecError: the source is no spec; the message names every mistake with its line.
+        UnreachableError: the file cannot be read.
 
     Example:
         >>> spec = load_spec("digits")
         >>> spec.primary.arm, spec.primary.against
         ('DualAdam', 'Adam + warm-up')
     """
+    return parse_spec(read_spec_text(source))
+
+
+def read_spec_text(source: str | Path) -> SpecText:
+    """Read the text of a spec.
+
+    Raises:
+        SpecError: the source is neither a text file nor a built-in name.
+        UnreachableError: the file cannot be read.
+    """
     if str(source) in builtin_specs():
-        return parse_spec((BUILTIN / f"{source}.toml").read_text(), f"{source}.toml")
+        return SpecText((BUILTIN / f"{source}.toml").read_text(), f"{source}.toml")
     path = Path(source)
     if not path.is_file():
         raise SpecError(
-            f"spec must be a TOML file or a built-in name, got {str(source)!r}; {nearest(source, builtin_specs())}"
+            f"spec must be a TOML file or a built-in name, got {str(source)!r}; "
+            f"{nearest(source, builtin_specs())}"
         )
-    try:
-        return parse_spec(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path} is not a text file in UTF-8: {error}.") from error
+    return SpecText(_read(path), str(path))
 
 
-def parse_spec(text: str, name: str = "spec") -> Spec:
-    """Check the text of a spec; ``name`` is what messages call it."""
+def parse_spec(text: SpecText | str) -> Spec:
+    """Check the shape of a spec.
+
+    Raises:
+        SpecError: the text is no spec; the message names every mistake with its line.
+    """
+    text = SpecText(text) if isinstance(text, str) else text
     try:
-        return Spec.model_validate(tomllib.loads(text))
+        return Spec.model_validate(tomllib.loads(text.content))
     except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{name} is not TOML: {error}.") from error
+        raise SpecError(f"{text.name} is not TOML: {error}.") from error
     except RecursionError as error:
-        raise SpecError(f"{name} is nested too deeply.") from error
+        raise SpecError(f"{text.name} is nested too deeply.") from error
     except ValidationError as error:
-        sentences = [sentence(text, name, e, _MODELS) for e in error.errors(include_url=False)]
-        raise SpecError("\n".join(dict.fromkeys(sentences))) from None
+        raise text.error(map(_mistake, error.errors(include_url=False))) from None
 
 
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Spec,
-    ("primary",): Primary,
-    ("language",): Language,
-    ("block",): Block,
-    ("block", "arm"): Arm,
-}
+def load_study_spec(file: Path) -> Spec:
+    """Read the ``spec.json`` of a study, whose optimizer classes and data may be gone.
+
+    Raises:
+        SpecError: the file is no spec. UnreachableError: it cannot be read.
+    """
+    text = SpecText(name=str(file))
+    try:
+        spec = Spec.model_validate_json(_read(file))
+    except ValidationError as error:
+        raise text.error(map(_mistake, error.errors(include_url=False))) from None
+    if unknown := unknown_names(spec):
+        raise text.error(unknown)
+    return spec
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{file} is not a text file in UTF-8: {error}.") from error
+    except OSError as error:
+        raise UnreachableError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _mistake(error: ErrorDetails) -> Mistake:
+    """Return what pydantic found, in this package's words."""
+    context = error.get("ctx", {})
+    place = (*error["loc"], *context.get("at", ()))
+    keys = tuple(part for part in place if isinstance(part, str))
+    got = repr(error["input"])
+    got = got if len(got) <= 80 else got[:77] + "..."
+    match error["type"]:
+        case "extra_forbidden":
+            table = _TABLES.get(keys[:-1], Spec)
+            message = f"is not a key of a spec; {nearest(keys[-1], table.model_fields)}"
+        case "missing":
+            message = "is missing"
+        case "spec":
+            message = error["msg"]
+        case "string_pattern_mismatch":
+            message = f"has a character that is not allowed here, got {got}; "
+            message += "letters, digits and '-' are safe"
+        case _:
+            message = f"{error['msg'].replace('Input should', 'must')}, got {got}"
+    return Mistake(place, message)

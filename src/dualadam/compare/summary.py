@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dualadam.compare import stats
-from dualadam.compare.optimizers import find_entry
+from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.run import Record
 from dualadam.compare.spec import Arm, Block, Spec
 from dualadam.tasks import FineTuning
@@ -130,7 +130,8 @@ def control_of(spec: Spec, block: Block) -> str:
     """Return the arm that a block's arms are compared with: primary.against, else a warm-up control, else the first arm."""
     if block is spec.primary_block:
         return spec.primary.against
-    return next((a.name for a in block.arm if find_entry(a.optimizer).warmup), block.arm[0].name)
+    known = [(arm.name, OPTIMIZERS.get(arm.optimizer)) for arm in block.arm]
+    return next((name for name, entry in known if entry and entry.warmup), block.arm[0].name)
 
 
 def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
@@ -213,7 +214,7 @@ def _arm(spec: Spec, block: Block, arm: Arm, records: list[Record]) -> ArmSummar
         state_bytes=first.state_bytes,
         peak_bytes=max((r.peak_bytes for r in judged if r.peak_bytes), default=None),
         flatness=_flatness(judged),
-        decoupled_decay=find_entry(arm.optimizer).decoupled,
+        decoupled_decay=entry.decoupled if (entry := OPTIMIZERS.get(arm.optimizer)) else None,
     )
 
 
