@@ -70,7 +70,7 @@ def load(folder: Path) -> Summary:
     """Return the summary of a recorded comparison."""
     return summarise(
         Spec.model_validate_json((folder / "spec.json").read_text()),
-        read_records(folder / "runs.jsonl"),
+        read_records(folder),
     )
 
 
@@ -181,7 +181,7 @@ def flatter(study: str, summary: Summary) -> Iterator[Row]:
 def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
     """Return ln(first / second) of every seed in which both have the measure."""
     for a, b in zip(first.judged, second.judged, strict=True):
-        values = [(r.get("flatness") or {}).get(measure) for r in (a, b)]
+        values = [getattr(r.flatness, measure, None) for r in (a, b)]
         if all(v is not None and v > 0 for v in values):
             yield float(np.log(values[0] / values[1]))
 
@@ -192,7 +192,7 @@ def regime(summary: Summary) -> Iterator[Row]:
     rows = [row for row in summary.arms if row.optimizer == "DualAdam"]
 
     def factor(row: ArmSummary) -> float:
-        return float(row.judged[0]["run"]["loss_scale"])
+        return float(row.judged[0].run.loss_scale)
 
     for block in dict.fromkeys(row.block for row in rows):
         mine = sorted((row for row in rows if row.block == block), key=factor)
@@ -290,8 +290,8 @@ def networks(folder: Path) -> Iterator[Row]:
 def forgiving(summary: Summary) -> Iterator[str]:
     """How many of an arm's learning rates came within a point of its best, on the validation split."""
     for row in summary.arms:
-        scores = [t["score"] for t in row.tuning]
-        lrs = [t["setting"]["lr"] for t in row.tuning if t["score"] >= max(scores) - FORGIVEN]
+        scores = [t.score for t in row.tuning]
+        lrs = [t.setting["lr"] for t in row.tuning if t.score >= max(scores) - FORGIVEN]
         yield f"| {summary.label(row)} | {len(lrs)} of {len(scores)} | {min(lrs):.2g} ... {max(lrs):.2g} | {row.diverged_points} |"
 
 

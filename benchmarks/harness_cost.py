@@ -87,7 +87,7 @@ def main() -> None:
             deadline = time.monotonic() + arguments.seconds
             with mock.patch.object(harness, "get_task", lambda *_, task=task, **__: task):
                 while time.monotonic() < deadline or len(pairs) < 4:
-                    pairs.append((bare(task, run), harness.train(run)["seconds_per_step"]))
+                    pairs.append((bare(task, run), harness.train(run).seconds_per_step))
             pairs = pairs[1:]  # the first round warms up
             low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in pairs], n=4)
             ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))

@@ -10,7 +10,6 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +67,13 @@ def start_an_epoch(run: Run, data: str | None, device: str, num_steps: int = 12)
         times.append(time.perf_counter() - started)
     seconds = statistics.median(times[2:])
     return {
-        "run": asdict(run),
+        "run": run.to_json(),
         "status": "stopped",
         "steps": num_steps,
-        "steps_per_epoch": training.total,
+        "steps_per_epoch": training.num_steps,
         "losses": losses,
         "seconds_per_step": seconds,
-        "seconds_per_epoch": seconds * training.total,
+        "seconds_per_epoch": seconds * training.num_steps,
         "environment": environment(device),
     }
 
@@ -97,8 +96,8 @@ def main() -> None:
     if arguments.name == "resnet18":
         record = start_an_epoch(run, arguments.data, arguments.device)
     else:
-        record = train(run, data=arguments.data, device=arguments.device)
-        record.pop("correct")
+        record = train(run, data=arguments.data, device=arguments.device).to_json()
+        del record["correct"]
     record |= {
         "wall_seconds": round(time.perf_counter() - wall, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),

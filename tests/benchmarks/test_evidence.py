@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dualadam.compare.run import Flatness
+
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import evidence
@@ -81,11 +83,14 @@ def test_flatness_is_compared_in_ratios_over_the_seeds_that_have_both(digits):
         return replace(
             row,
             flatness={"top_eigenvalue": None},
-            judged=[{**r, "flatness": v} for r, v in zip(row.judged, values, strict=True)],
+            judged=[
+                replace(record, flatness=None if value is None else Flatness(value, None, None))
+                for record, value in zip(row.judged, values, strict=True)
+            ],
         )
 
-    flat = [{"top_eigenvalue": x} if x else None for x in (1.0, 1.1, 0.9, 1.0, None)]
-    sharp = [{"top_eigenvalue": 2 * x} for x in (1.0, 1.1, 0.9, 1.0, 7.0)]
+    flat = [1.0, 1.1, 0.9, 1.0, None]
+    sharp = [2.0, 2.2, 1.8, 2.0, 14.0]
     arms = [measured(row, flat if row.arm == "DualAdam" else sharp) for row in digits.arms]
     rows = list(evidence.flatter("digits", replace(digits, arms=arms)))
     assert [row.comparison.split(",")[0] for row in rows] == ["largest eigenvalue"] * 2

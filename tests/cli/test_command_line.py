@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from dualadam.compare import report
 from dualadam.compare.execute import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
+from dualadam.harness import executors
 from dualadam.harness.executors import process_executor
 from dualadam.tasks import TASKS
 from dualadam.tasks.images.models import MODELS
@@ -223,7 +225,9 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
 
 
 def test_workers_start_where_signals_cannot_be_blocked_as_on_windows(monkeypatch):
-    monkeypatch.delattr(signal, "pthread_sigmask")
+    kept = ("SIGINT", "SIG_IGN", "signal")  # what Windows has of it and the executors use
+    there = SimpleNamespace(**{name: getattr(signal, name) for name in kept})
+    monkeypatch.setattr(executors, "signal", there)
     with process_executor(1) as (executor, _):
         assert executor.submit(torch.get_num_threads).result(timeout=60) == 1
 

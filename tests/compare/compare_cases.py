@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import Executor, Future
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,16 @@ import torch
 
 import dualadam
 from dualadam.cli import main
-from dualadam.compare.execute import execute
+from dualadam.compare.execute import StudyStore, execute
 from dualadam.compare.plan import TUNING_SEED, make_plan
-from dualadam.compare.run import Record, Run
+from dualadam.compare.run import (
+    CurvePoint,
+    DiagnosisPoint,
+    Flatness,
+    Record,
+    Run,
+    SplitScore,
+)
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_file import BUILTIN, parse_spec
 
@@ -90,7 +97,7 @@ class InlineExecutor(Executor):
 def study(text: str, folder: Path) -> list[Record]:
     """Run a spec to its end in this process."""
     spec = parse_spec(text)
-    return execute(make_plan(spec), Store(folder, spec), InlineExecutor(), lambda: 1)
+    return execute(make_plan(spec), StudyStore(folder, spec), InlineExecutor(), lambda: 1)
 
 
 @functools.cache
@@ -101,13 +108,13 @@ def finished(text: str = TINY) -> tuple[Path, list[Record]]:
 
 
 def numbers(record: Record) -> Record:
-    """A record without what may differ between two equal runs: the clock, and the memory of the process they ran in."""
-    return {k: v for k, v in record.items() if k not in ("seconds_per_step", "peak_bytes")}
+    """A record without what may differ between two equal runs: its clock and its memory."""
+    return replace(record, seconds_per_step=0.0, peak_bytes=None)
 
 
-def by_key(records) -> dict[str, Record]:
+def by_key(records: Iterable[Record]) -> dict[str, Record]:
     """Records without their clocks, by their keys."""
-    return {r["key"]: numbers(r) for r in records}
+    return {r.key: numbers(r) for r in records}
 
 
 def command(*arguments: object) -> list[str]:
@@ -131,89 +138,80 @@ def call(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedPro
 def drawn_records(
     spec: Spec, diverged: Iterable[str] = (), flatness: float | None = 30.0
 ) -> list[Record]:
-    """Records of a finished study with plausible numbers out of a seeded generator, nothing trained.
+    """Return plausible records of a finished study from a seeded generator; nothing is trained.
 
-    diverged: arms whose first judged run and first tuned point diverged. flatness: about the top eigenvalue, where the spec measures it.
+    Args:
+        spec: the study.
+        diverged: arms whose first judged run and first tuned point diverged.
+        flatness: the mean of the largest eigenvalues, where the spec measures flatness.
     """
     plan, rng = make_plan(spec), np.random.default_rng(0)
     runs = [*plan.tuning_runs, *plan.judged_runs(dict.fromkeys(plan.settings, 0))]
+    firsts = (0, TUNING_SEED)
     return [
-        _drawn_record(
+        drawn_record(
             run,
             rng,
-            run.arm in diverged and not run.trial and run.seed in (0, TUNING_SEED),
-            flatness,
+            lost=run.arm in diverged and not run.trial and run.seed in firsts,
+            flatness=flatness,
         )
         for run in runs
     ]
 
 
-def _drawn_record(run: Run, rng: np.random.Generator, lost: bool, flatness: float | None) -> Record:
+def drawn_record(
+    run: Run, rng: np.random.Generator, *, lost: bool, flatness: float | None
+) -> Record:
+    judged = run.phase == "judge"
     score = 0.0 if lost else float(90 + rng.normal())
-    result = {
-        "score": score,
-        "loss": None if lost else float(rng.uniform(0.2, 0.4)),
-        "metrics": {"accuracy": score},
-    }
-    record = {
-        "key": run.key,
-        "run": asdict(run),
-        "status": "diverged" if lost else "finished",
-        "steps": run.steps,
-        "curve": [],
-    }
-    record |= {
-        "diagnosis": [],
-        "validation": result,
-        "seconds_per_step": 0.002,
-        "state_bytes": 123_456,
-        "peak_bytes": 250_000_000,
-    }
-    record["environment"] = {
-        "dualadam": "0.1.0",
-        "torch": "2.13.0",
-        "machine": "Linux x86_64",
-        "device": "cpu",
-        "threads": 1,
-    }
-    if run.phase == "tune":
-        return record
-    steps = np.linspace(run.steps / 20, run.steps, 20).round().tolist()
-    for step in [] if lost else steps:
-        near = float(np.exp(-4 * step / run.steps))
-        record["curve"].append(
-            {
-                "step": step,
-                "train_loss": 2.3 * near + 0.02,
-                "score": score - 60 * near,
-                "loss": 2.3 * near + 0.3,
-            }
-        )
-        if "switch_rate" in run.settings:
-            weight = max(0.0, 1 - run.settings["switch_rate"] * step)
-            row = {
-                "mixing_weight": weight,
-                "effective_weight": weight,
-                "second_moment_mean": 1e-6,
-                "ratio": weight * 1e-2 or None,
-            }
-            record["diagnosis"].append({"step": step, **row})
-    right = np.zeros(450, bool) if lost else rng.random(450) < 0.9
-    record |= {"test": result, "correct": np.packbits(right).tobytes().hex(), "num_test": 450}
+    loss = None if lost else float(rng.uniform(0.2, 0.4))
+    result = SplitScore(score, loss, {"accuracy": score})
+    assert run.steps
+    curve, diagnosis = [], []
+    if judged and not lost:
+        for step in np.linspace(run.steps / 20, run.steps, 20).round().tolist():
+            near = float(np.exp(-4 * step / run.steps))
+            point = CurvePoint(step, 2.3 * near + 0.02, score - 60 * near, 2.3 * near + 0.3)
+            curve.append(point)
+            if "switch_rate" in run.settings:
+                weight = max(0.0, 1 - run.settings["switch_rate"] * step)
+                diagnosis.append(DiagnosisPoint(step, weight, weight, 1e-6, weight * 1e-2 or None))
+    right = np.zeros(450, bool)
+    if judged and not lost:
+        right = rng.random(450) < 0.9
+    found = None
     if run.flatness and not lost:
         top = None if flatness is None else float(flatness + rng.normal())
-        record["flatness"] = {
-            "top_eigenvalue": top,
-            "sam_sharpness": float(rng.uniform(0.01, 0.02)),
-            "adaptive_sharpness": 0.2,
-        }
-    return record
+        found = Flatness(top, float(rng.uniform(0.01, 0.02)), 0.2)
+    return Record(
+        run=run,
+        status="diverged" if lost else "finished",
+        steps=run.steps,
+        validation=result,
+        test=result if judged else None,
+        correct=np.packbits(right).tobytes().hex() if judged else None,
+        num_test=450 if judged else None,
+        curve=tuple(curve),
+        diagnosis=tuple(diagnosis),
+        flatness=found,
+        data=None,
+        seconds_per_step=0.002,
+        state_bytes=123_456,
+        peak_bytes=250_000_000,
+        environment={
+            "dualadam": "0.1.0",
+            "torch": "2.13.0",
+            "machine": "Linux x86_64",
+            "device": "cpu",
+            "threads": 1,
+        },
+    )
 
 
 def folder_of(text: str, folder: Path, **options) -> Path:
     """Write a finished study of drawn records to a folder, as ``compare`` leaves it before its report."""
     spec = parse_spec(text)
-    store = Store(folder, spec)
+    store = StudyStore(folder, spec)
     for record in drawn_records(spec, **options):
         store.add(record)
     return folder

@@ -126,7 +126,7 @@ def test_no_run_is_lost_and_none_made_twice_when_a_worker_is_killed_in_the_middl
     assert study.returncode == 0, output
     assert "Traceback" not in output
     assert "Report: " in output
-    records = list(read_records(out / "runs.jsonl"))
+    records = list(read_records(out))
     assert len(records) == NUM_RUNS  # none lost, none twice
     assert by_key(records) == by_key(finished()[1])  # threads: 1 in their environment too
 
@@ -145,7 +145,8 @@ def test_an_address_where_nobody_listens_is_a_sentence():
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"  # free again a line later
     with (
         pytest.raises(
-            OSError, match=rf"tcp://HOST:PORT; nobody answers at {address} \(Connection refused\)\."
+            OSError,
+            match=rf"tcp://HOST:PORT; nothing answers at {address} \(Connection refused\)\.",
         ),
         dask_executor(address),
     ):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict
 
 import pytest
 import torch
 from compare_cases import numbers, run_command
 from language_model_cases import quick_run, save_tiny_model, tuned
 
+from dualadam.compare.execute import read_records
+from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.tasks import TASKS, get_task
 from dualadam.tasks.language.corpus import read_corpus
@@ -123,7 +124,7 @@ def test_a_smoke_test_is_marked_stands_beside_the_study_and_never_in_its_folder(
     assert run_command(*arguments) == 0
     capsys.readouterr()
     assert run_command(*arguments, "--smoke") == 2
-    assert "holds a study of another spec" in capsys.readouterr().err
+    assert "holds a study with other settings" in capsys.readouterr().err
 
 
 def test_an_encoder_cannot_generate(tmp_path, tiny_models, capsys):
@@ -190,10 +191,10 @@ def test_grade_school_problems_are_read_from_the_environments_folder_learnt_and_
         ]
         (tmp_path / f"{part}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     monkeypatch.setenv("DUALADAM_DATA", str(tmp_path))
-    fine = asdict(tuned(tmp_path / "model", max_length=24, max_new_tokens=4))
+    fine = tuned(tmp_path / "model", max_length=24, max_new_tokens=4)
     run = {
         "task": "gsm8k",
-        "model": fine.pop("model"),
+        "model": fine.model,
         "metric": "exact_match",
         "language": fine,
         "evaluate_at_most": None,
@@ -203,9 +204,9 @@ def test_grade_school_problems_are_read_from_the_environments_folder_learnt_and_
     for steps in (1, 60):
         get_task.cache_clear()
         record = train(quick_run(**run, steps=steps, settings={"lr": 1e-2, "switch_rate": 1.0}))
-        assert record["num_test"] == 8
-        assert record["data"]["examples"] == {"train": 57, "validation": 3, "test": 8}
-        scores.append(record["test"]["metrics"]["exact_match"])
+        assert record.num_test == 8
+        assert record.data["examples"] == {"train": 57, "validation": 3, "test": 8}
+        scores.append(record.test.metrics["exact_match"])
     assert scores == [0.0, 100.0]
 
 
@@ -214,16 +215,13 @@ def test_the_same_run_of_a_pretrained_model_gives_the_same_record_bit_for_bit():
     first = train(run)
     torch.manual_seed(7)
     assert numbers(first) == numbers(train(run))
-    assert first["num_test"] == 20
+    assert first.num_test == 20
 
 
 def test_minilm_learns_the_news_in_a_few_steps():
-    fine = {
-        k: v for k, v in asdict(tuned(max_length=32, parameters="last-2")).items() if k != "model"
-    }
     record = train(
         quick_run(
-            language=fine,
+            language=tuned(max_length=32, parameters="last-2"),
             steps=25,
             batch_size=16,
             subset=None,
@@ -231,8 +229,8 @@ def test_minilm_learns_the_news_in_a_few_steps():
             settings={"lr": 1e-3, "switch_rate": 0.3},
         )
     )
-    assert record["test"]["metrics"]["accuracy"] > 60  # of five classes; guessing gives 23
-    assert record["data"]["examples"] == {"train": 1275, "validation": 319, "test": 531}
+    assert record.test.metrics["accuracy"] > 60  # of five classes; guessing gives 23
+    assert record.data["examples"] == {"train": 1275, "validation": 319, "test": 531}
 
 
 def test_flatness_of_a_saved_generator_is_that_of_the_mean_over_all_tokens_of_its_batches(
@@ -348,13 +346,12 @@ def test_a_study_does_not_go_on_with_other_texts_or_weights(tmp_path, tiny_model
         before = file.read_bytes()
         file.write_bytes(content)
         assert run_command(*arguments) == 1
-        assert f"The {what} are not those that the runs in" in " ".join(
-            capsys.readouterr().err.split()
-        )
+        assert f"The {what} changed since the runs in" in " ".join(capsys.readouterr().err.split())
         assert runs.read_text() == "".join(whole[:-1])
         file.write_bytes(before)
     assert run_command(*arguments) == 0
-    assert numbers(json.loads(runs.read_text().splitlines()[-1])) == numbers(json.loads(whole[-1]))
+    *_, last = read_records(tmp_path / "out")
+    assert numbers(last) == numbers(Record.from_json(json.loads(whole[-1])))
 
 
 def test_a_spec_that_is_put_right_before_its_first_run_ended_may_use_its_folder(
@@ -365,7 +362,7 @@ def test_a_spec_that_is_put_right_before_its_first_run_ended_may_use_its_folder(
     assert "parameters must name at most the model's 3 layers" in capsys.readouterr().err
     assert run_command(*write_study(tmp_path, **options, language='parameters = "last-2"')) == 0
     assert run_command(*write_study(tmp_path, **options, language='parameters = "last-1"')) == 2
-    assert "holds a study of another spec" in capsys.readouterr().err
+    assert "holds a study with other settings" in capsys.readouterr().err
 
 
 def test_flatness_of_few_examples_of_ones_own_is_that_of_all(tmp_path, tiny_models, capsys):

@@ -1,10 +1,14 @@
 """The plan is drawn before anything runs: the same points for every arm, the same batches for every arm of a seed."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
-from compare_cases import DIGITS, TINY
+from compare_cases import DIGITS, TINY, drawn_record, run_of
 from scipy.stats import qmc
 
 from dualadam.compare.plan import make_plan
+from dualadam.compare.run import SplitScore
 from dualadam.compare.spec_file import load_spec, parse_spec
 
 BLOCK = "no weight decay"
@@ -98,10 +102,9 @@ def test_fixed_arms_are_judged_without_tuning():
 
 
 def record(trial, score, loss):
-    return {
-        "run": {"phase": "tune", "block": BLOCK, "arm": "Adam", "trial": trial},
-        "validation": {"score": score, "loss": loss},
-    }
+    run = run_of(phase="tune", block=BLOCK, arm="Adam", trial=trial)
+    drawn = drawn_record(run, np.random.default_rng(0), lost=False, flatness=None)
+    return replace(drawn, validation=SplitScore(score, loss, {"accuracy": score}))
 
 
 # (point, score, loss) of the tuning runs of an arm -> the point that wins

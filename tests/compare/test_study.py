@@ -9,15 +9,11 @@ from pathlib import Path
 import pytest
 from compare_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
-from dualadam.compare.execute import (
-    FailedRunsError,
-    Progress,
-    Store,
-    execute,
-    make_plan,
-    read_records,
-)
+from dualadam.compare.execute import StudyStore, execute, open_study, read_records
+from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec, parse_spec
+from dualadam.errors import FailedRunsError
+from dualadam.harness.progress import Progress
 
 
 def lines():
@@ -39,8 +35,8 @@ class Counting(Progress):
     def start(self, total, done):
         self.events.append((total, done))
 
-    def finished(self, record):
-        self.events.append(record["key"])
+    def finished(self, label):
+        self.events.append(label)
 
 
 def test_a_finished_run_is_one_line_of_strict_json_under_its_key():
@@ -58,17 +54,19 @@ def test_going_on_with_a_truncated_last_line_ends_with_the_same_numbers(tmp_path
     whole = lines()
     start_with(tmp_path, b"".join(whole[:kept]) + (whole[kept][:-200] if kept < NUM_RUNS else b""))
     assert by_key(study(TINY, tmp_path)) == by_key(finished()[1])
-    assert by_key(read_records(tmp_path / "runs.jsonl")) == by_key(finished()[1])
+    assert by_key(read_records(tmp_path)) == by_key(finished()[1])
     assert (tmp_path / "runs.jsonl").read_bytes().startswith(b"".join(whole[:kept]))
 
 
 def test_what_is_on_disk_is_not_run_again(tmp_path):
     spec, progress = parse_spec(TINY), Counting()
     start_with(tmp_path, b"".join(lines()[:-2]))
-    execute(make_plan(spec), Store(tmp_path, spec), InlineExecutor(), lambda: 1, progress=progress)
+    execute(
+        make_plan(spec), StudyStore(tmp_path, spec), InlineExecutor(), lambda: 1, progress=progress
+    )
     assert progress.events == [
         (NUM_RUNS, NUM_RUNS - 2),
-        *(json.loads(line)["key"] for line in lines()[-2:]),
+        *(record.run.label for record in finished()[1][-2:]),
     ]
 
 
@@ -81,13 +79,13 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path):
     try:
         with pytest.raises(
             FailedRunsError,
-            match=r"runs\.jsonl could not be written .*; make room and start again to go on\.",
+            match=r"runs\.jsonl could not be written \(.*\)\. Make room and start again; finished",
         ):
             study(TINY, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
     assert (tmp_path / "runs.jsonl").stat().st_size == limit
-    assert by_key(read_records(tmp_path / "runs.jsonl")) == by_key(finished()[1][:4])
+    assert by_key(read_records(tmp_path)) == by_key(finished()[1][:4])
     assert by_key(study(TINY, tmp_path)) == by_key(finished()[1])
 
 
@@ -96,7 +94,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     start_with(tmp_path, whole[0] + whole[1][:50] + b"\n" + whole[2])
     with pytest.raises(
         ValueError,
-        match=r"runs\.jsonl, line 2 is damaged \(.*\); remove the line, and its run is made again\.",
+        match=r"runs\.jsonl, line 2 is damaged \(.*\)\. Remove the line; its run will be repeated\.",
     ):
         study(TINY, tmp_path)
 
@@ -105,7 +103,7 @@ def test_a_folder_of_another_spec_is_refused_and_left_alone(tmp_path):
     start_with(tmp_path, b"".join(lines()[:1]))
     with pytest.raises(
         ValueError,
-        match=r"holds a study of another spec \(they differ in seeds\)\. Choose another --out\.",
+        match=r"holds a study with other settings \(seeds differ\)\. Choose another --out\.",
     ):
         study(TINY.replace("\nseeds = 3", "\nseeds = 4"), tmp_path)
     assert (tmp_path / "runs.jsonl").read_bytes() == lines()[0]
@@ -114,11 +112,16 @@ def test_a_folder_of_another_spec_is_refused_and_left_alone(tmp_path):
 def test_folders_that_cannot_be_an_output_are_refused(tmp_path):
     spec = parse_spec(TINY)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
-        Store(tmp_path / "file", spec)
+    with (
+        pytest.raises(ValueError, match=r"--out must be a folder, but .* is a file"),
+        open_study(tmp_path / "file", spec),
+    ):
+        pass
     (tmp_path / "runs.jsonl").write_text("")
-    with pytest.raises(ValueError, match=r"holds runs but no spec\.json that says of which study"):
-        Store(tmp_path, spec)
+    with pytest.raises(
+        ValueError, match=r"holds records but no spec\.json, which says whose they are"
+    ):
+        StudyStore(tmp_path, spec)
 
 
 def test_runs_that_raise_are_named_and_all_others_finish(tmp_path):
@@ -134,7 +137,7 @@ def test_runs_that_raise_are_named_and_all_others_finish(tmp_path):
         "  Stumbling, point 0: ArithmeticError: stumbled at step 3",
     ]
     assert said[-1] == f"What finished is in {tmp_path / 'runs.jsonl'}."
-    kept = [r["run"]["arm"] for r in read_records(tmp_path / "runs.jsonl")]
+    kept = [r.run.arm for r in read_records(tmp_path)]
     assert sorted(kept) == ["Adam + warm-up"] * 2 + ["DualAdam"] * 2
 
 
@@ -146,7 +149,7 @@ def test_each_line_is_on_the_disk_itself_before_the_next_run_is_waited_for(tmp_p
         "fsync",
         lambda descriptor: synced.append(os.fstat(descriptor).st_size) or fsync(descriptor),
     )
-    spec, store = parse_spec(TINY), Store(tmp_path, parse_spec(TINY))
+    spec, store = parse_spec(TINY), StudyStore(tmp_path, parse_spec(TINY))
     synced.clear()
     execute(make_plan(spec), store, InlineExecutor(), lambda: 1)
     ends = (tmp_path / "runs.jsonl").read_bytes().splitlines(keepends=True)
@@ -162,6 +165,6 @@ def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_
         shutil.copy(recorded / name, tmp_path)
     assert "accumulate" not in json.loads((tmp_path / "spec.json").read_text())
     spec = load_spec("digits")
-    plan, store = make_plan(spec), Store(tmp_path, spec)
+    plan, store = make_plan(spec), StudyStore(tmp_path, spec)
     runs = [*plan.tuning_runs, *plan.judged_runs(plan.winners(store.records.values()))]
     assert {run.key for run in runs} == set(store.records)

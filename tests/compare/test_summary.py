@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,9 +36,7 @@ def test_intervals_differences_and_p_values_are_those_of_the_scores(study):
     summary = summarise(spec, records)
     scores = {
         arm.name: [
-            r["test"]["score"]
-            for r in records
-            if r["run"]["phase"] == "judge" and r["run"]["arm"] == arm.name
+            r.test.score for r in records if r.run.phase == "judge" and r.run.arm == arm.name
         ]
         for arm in spec.block[0].arm
     }
@@ -57,13 +56,13 @@ def test_intervals_differences_and_p_values_are_those_of_the_scores(study):
 def test_every_score_carries_its_signature(study):
     spec, records = study
     row = summarise(spec, records).primary
-    environment, run = records[-1]["environment"], row.judged[0]["run"]
+    environment, run = records[-1].environment, row.judged[0].run
     for part in (
         "task:digits",
         "model:small-cnn",
         "optimizer:DualAdam",
-        f"lr:{run['settings']['lr']}",
-        f"switch_rate:{run['settings']['switch_rate']}",
+        f"lr:{run.settings['lr']}",
+        f"switch_rate:{run.settings['switch_rate']}",
         "weight_decay:0.01",
         "steps:10",
         "batch:8",
@@ -88,11 +87,16 @@ def test_half_a_study_is_refused(study):
 def with_scores(study, scores):
     """The records with other scores of the judged runs, by arm."""
     spec, records = study
-    records = copy.deepcopy(records)
-    for record in records:
-        if record["run"]["phase"] == "judge" and record["run"]["arm"] in scores:
-            record["test"]["score"] = scores[record["run"]["arm"]][record["run"]["seed"]]
-    return spec, records
+    return spec, [
+        with_score(record, scores[record.run.arm][record.run.seed])
+        if record.run.phase == "judge" and record.run.arm in scores
+        else record
+        for record in records
+    ]
+
+
+def with_score(record, score, **changes):
+    return replace(record, test=replace(record.test, score=score), **changes)
 
 
 # scores of DualAdam over three seeds, the control's being 90, 91, 92 -> the decision at a margin of 0.5, and how its sentence begins
@@ -160,9 +164,7 @@ def test_a_secondary_comparison_is_decided_only_after_holms_adjustment():
         + '\n[[block.arm]]\nname = "NAdam"\noptimizer = "NAdam"\ntune = { lr = [3e-4, 3e-2] }\n'
     )
     spec, records = parse_spec(text), finished()[1]
-    fourth = [copy.deepcopy(r) for r in records if r["run"]["arm"] == "AdamW"]
-    for record in fourth:
-        record["run"]["arm"] = "NAdam"
+    fourth = [replace(r, run=replace(r.run, arm="NAdam")) for r in records if r.run.arm == "AdamW"]
     scores = {"Adam + warm-up": [90.0, 91.0, 92.0], "NAdam": [90.0, 91.0, 95.0]}
     for adamw, decision in (([92.0, 93.1, 93.9], "better"), ([91.0, 93.0, 94.0], "not decided")):
         summary = summarise(*with_scores((spec, [*records, *fourth]), {**scores, "AdamW": adamw}))
@@ -174,10 +176,9 @@ def test_a_secondary_comparison_is_decided_only_after_holms_adjustment():
 
 def test_a_diverged_run_is_a_row_with_the_worst_score(study):
     spec, records = study
-    records = copy.deepcopy(records)
-    lost = next(r for r in records if r["run"]["phase"] == "judge" and r["run"]["arm"] == "AdamW")
-    lost |= {"status": "diverged", "test": {**lost["test"], "score": 0.0, "loss": None}}
-    row = summarise(spec, records).arms[0]
+    lost = next(r for r in records if r.run.phase == "judge" and r.run.arm == "AdamW")
+    diverged = with_score(lost, 0.0, status="diverged")
+    row = summarise(spec, [diverged if r is lost else r for r in records]).arms[0]
     assert (row.diverged, len(row.scores), min(row.scores)) == (1, 3, 0.0)
 
 
@@ -219,7 +220,7 @@ def test_a_metric_without_unit_leaves_no_gap_in_the_sentence():
 @pytest.mark.parametrize("points", [1, 2])
 def test_a_learning_curve_of_one_point_is_seen(study, points):
     spec, records = study
-    short = [record | {"curve": record["curve"][-points:]} for record in records]
+    short = [replace(record, curve=record.curve[-points:]) for record in records]
     above, below = curves(summarise(spec, short)).figure.axes
     assert {line.get_marker() for ax in (above, below) for line in ax.lines} == {
         "o" if points == 1 else "None"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from compare_cases import environment, numbers, run_of
 
+from dualadam.compare.run import Record, SplitScore
 from dualadam.compare.train import train
 from dualadam.compare.training import Training
 from dualadam.tasks import get_task
@@ -20,11 +21,11 @@ def test_the_same_run_twice_gives_the_same_record():
     first = train(run)
     torch.manual_seed(2)  # nothing outside the run decides its numbers
     assert numbers(first) == numbers(train(run))
-    assert first["test"]["score"] > 20  # of ten classes: it learns
+    assert first.test.score > 20  # of ten classes: it learns
 
 
 def test_another_seed_is_another_run():
-    assert train(run_of())["curve"] != train(run_of(seed=1))["curve"]
+    assert train(run_of()).curve != train(run_of(seed=1)).curve
 
 
 ARMS = [
@@ -71,12 +72,12 @@ def test_a_diverging_run_is_a_record_with_the_worst_score_and_strict_json(
     optimizer, settings, phase
 ):
     record = train(run_of(optimizer=optimizer, settings=settings, phase=phase, steps=60))
-    assert record["status"] == "diverged"
-    assert record["validation"] == {"score": 0.0, "loss": None, "metrics": {"accuracy": 0.0}}
-    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record.diverged
+    assert record.validation == SplitScore(score=0.0, loss=None, metrics={"accuracy": 0.0})
+    assert Record.from_json(json.loads(json.dumps(record.to_json(), allow_nan=False))) == record
     if phase == "judge":
-        assert record["test"]["score"] == 0.0
-        assert set(record["correct"]) == {"0"}
+        assert record.test.score == 0.0
+        assert set(record.correct) == {"0"}
 
 
 def test_tuning_never_looks_at_the_test_split(monkeypatch):
@@ -88,7 +89,7 @@ def test_tuning_never_looks_at_the_test_split(monkeypatch):
         "evaluate",
         lambda self, model, split: looked.append(split) or evaluate(self, model, split),
     )
-    assert "test" not in train(run_of(phase="tune"))
+    assert train(run_of(phase="tune")).test is None
     assert set(looked) == {"validation"}
     train(run_of(phase="judge"))
     assert looked.count("test") == 1
@@ -96,27 +97,27 @@ def test_tuning_never_looks_at_the_test_split(monkeypatch):
 
 def test_bits_of_the_right_examples_add_up_to_the_accuracy():
     record = train(run_of())
-    bits = bin(int("1" + record["correct"], 16))[3:][: record["num_test"]]
-    assert 100 * bits.count("1") / record["num_test"] == pytest.approx(record["test"]["score"])
+    bits = bin(int("1" + record.correct, 16))[3:][: record.num_test]
+    assert 100 * bits.count("1") / record.num_test == pytest.approx(record.test.score)
 
 
 def test_curve_and_diagnosis_cover_the_run_and_only_the_mixed_optimizers_are_diagnosed():
     run = run_of(steps=40, optimizer="DualAdam", settings={"lr": 1e-3, "switch_rate": 0.1})
     record = train(run)
-    assert [p["step"] for p in record["curve"]] == list(range(2, 41, 2))
-    steps = [p["step"] for p in record["diagnosis"]]
+    assert [p.step for p in record.curve] == list(range(2, 41, 2))
+    steps = [p.step for p in record.diagnosis]
     assert (steps[0], steps[-1]) == (1, 40)
     assert all(
-        p["mixing_weight"] == pytest.approx(max(0.0, 1 - 0.1 * p["step"]), abs=1e-9)
-        for p in record["diagnosis"]
+        p.mixing_weight == pytest.approx(max(0.0, 1 - 0.1 * p.step), abs=1e-9)
+        for p in record.diagnosis
     )
-    assert train(replace(run, optimizer="AdamW", settings={"lr": 1e-3}))["diagnosis"] == []
+    assert train(replace(run, optimizer="AdamW", settings={"lr": 1e-3})).diagnosis == ()
 
 
 def test_looking_changes_no_number_of_the_training():
     """A tuning run looks once, at the end; a judged run looks at its curve and its diagnosis on the way."""
     run = run_of(optimizer="DualAdam", settings={"lr": 1e-2, "switch_rate": 0.1})
-    assert train(run)["validation"] == train(replace(run, phase="tune"))["validation"]
+    assert train(run).validation == train(replace(run, phase="tune")).validation
 
 
 def test_loss_scale_multiplies_what_is_differentiated_and_not_what_is_reported():
@@ -125,15 +126,15 @@ def test_loss_scale_multiplies_what_is_differentiated_and_not_what_is_reported()
         train(run),
         train(replace(run, loss_scale=1024.0)),
     )  # a power of two: Adam's step is the same to the bit
-    assert scaled["curve"] == plain["curve"]
+    assert scaled.curve == plain.curve
     inverse = replace(run, optimizer="InvAdam", settings={"lr": 1e-3})
-    assert train(replace(inverse, loss_scale=1024.0))["curve"] != train(inverse)["curve"]
+    assert train(replace(inverse, loss_scale=1024.0)).curve != train(inverse).curve
 
 
 def test_any_importable_class_stands_in_an_arm_by_its_dotted_name():
     record = train(run_of(optimizer="torch.optim.Adamax", settings={"lr": 3e-3}))
-    assert record["status"] == "finished"
-    assert record["state_bytes"] > 0
+    assert record.status == "finished"
+    assert record.state_bytes > 0
 
 
 def test_a_batch_larger_than_the_data_is_refused_and_not_waited_for():

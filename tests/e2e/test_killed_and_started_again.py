@@ -169,7 +169,7 @@ def test_it_ends_with_the_numbers_of_a_study_that_nothing_happened_to(story, tmp
     end = story["to the end"]
     assert end.status == 0, end.output
     (tmp_path / "runs.jsonl").write_bytes(b"".join(end.kept))
-    assert by_key(read_records(tmp_path / "runs.jsonl")) == by_key(finished(LONGER)[1])
+    assert by_key(read_records(tmp_path)) == by_key(finished(LONGER)[1])
     assert len(end.kept) == NUM_RUNS  # none lost, none twice
 
 
@@ -204,8 +204,8 @@ def test_a_worker_that_dies_is_a_sentence_and_status_1(story):
     stage = story["worker killed"]
     assert stage.status == 1
     assert (
-        "dualadam: A worker process died (out of memory?). Start again to go on; --workers 1 needs less."
-        in stage.output
+        "dualadam: A worker process died; it may have run out of memory. "
+        "Start again to go on; --workers 1 needs less memory." in stage.output
     )
     assert "Traceback" not in stage.output
 
@@ -216,7 +216,7 @@ def test_sigkill_is_what_it_was(story):
 
 def test_a_terminal_shows_a_bar_with_what_is_running_and_the_time_left(story):
     output = story["Ctrl-C"].output
-    for part in ("Training", "━", f"/{NUM_RUNS}", "left", "point "):
+    for part in ("Running", "━", f"/{NUM_RUNS}", "left", "point "):
         assert part in output
 
 

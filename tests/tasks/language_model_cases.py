@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +51,11 @@ def tuned(model: str | Path = "minilm-l6", **options: Any) -> FineTuning:
 
 def quick_run(**changes: Any):
     """A run of a few steps: the last layer of MiniLM on 64 texts of BBC News, with changes."""
-    fine = {
-        k: v for k, v in asdict(tuned(max_length=16, parameters="last-1")).items() if k != "model"
-    }
     common = {
         "task": "bbc-news",
         "model": "minilm-l6",
         "metric": "accuracy",
-        "language": fine,
+        "language": tuned(max_length=16, parameters="last-1"),
         "steps": 4,
         "evaluations": 1,
     }

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ from language_cases import classification_task, generation_task
 from sklearn.metrics import f1_score
 from torch.nn.functional import cross_entropy
 
-from dualadam.compare import train as training_module
+from dualadam.compare import measures
+from dualadam.compare import train as train_module
 from dualadam.compare.measures import measure_flatness
+from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.compare.training import Training
 from dualadam.tasks import TASKS, FineTuning
@@ -81,7 +83,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole_batch(monkeypatch, kind, pa
         "generation": generation_task,
         "packed": lambda: generation_task(row_length=20),
     }
-    task = tasks[kind]() if kind in tasks else training_module.get_task("digits")
+    task = tasks[kind]() if kind in tasks else train_module.get_task("digits")
     run = run_of(optimizer="SGD", settings={"lr": 0.1}, batch_size=11, steps=3)
     weights, losses = [], []
     for accumulate in (1, parts):
@@ -169,7 +171,7 @@ def test_two_answers_without_a_number_are_not_the_same():
 def tiny(monkeypatch):
     """Runs of the name bbc-news, gsm8k train the tiny tasks."""
     tasks = {"bbc-news": classification_task(), "gsm8k": generation_task(facts={"duplicates": 3})}
-    monkeypatch.setattr(training_module, "get_task", lambda name, *_, at_once: tasks[name])
+    monkeypatch.setattr(train_module, "get_task", lambda name, *_, at_once: tasks[name])
     return tasks
 
 
@@ -190,11 +192,11 @@ def test_the_training_loop_is_the_images_one_and_the_same_run_gives_the_same_bit
     )
     first, second = train(run), train(run)
     assert numbers(first) == numbers(second)
-    assert json.loads(json.dumps(first, allow_nan=False)) == first
-    assert [row["step"] for row in first["curve"]] == [20, 40, 60]
-    assert first["validation"]["metrics"].keys() == TASKS[name].metrics.keys()
-    assert first["curve"][-1]["train_loss"] < first["curve"][0]["train_loss"]
-    assert first.get("data") == ({"duplicates": 3} if name == "gsm8k" else None)
+    assert Record.from_json(json.loads(json.dumps(first.to_json(), allow_nan=False))) == first
+    assert [point.step for point in first.curve] == [20, 40, 60]
+    assert first.validation.metrics.keys() == TASKS[name].metrics.keys()
+    assert first.curve[-1].train_loss < first.curve[0].train_loss
+    assert first.data == ({"duplicates": 3} if name == "gsm8k" else None)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -209,13 +211,12 @@ def test_a_diverged_generation_counts_with_the_worst_perplexity():
             steps=30,
         )
     )
-    assert record["status"] == "diverged"
-    assert record["test"]["score"] == TASKS["gsm8k"].metrics["perplexity"].worst
+    assert record.diverged
+    assert record.test.score == TASKS["gsm8k"].metrics["perplexity"].worst
 
 
 def test_flatness_weighs_batches_by_their_tokens():
     task = generation_task()
-    fine = {k: v for k, v in FineTuning("tiny").__dict__.items() if k != "model"}
     sharpness = []
     for batch_size, accumulate in ((8, 1), (40, 1), (8, 2)):
         run = run_of(
@@ -224,12 +225,12 @@ def test_flatness_weighs_batches_by_their_tokens():
             model="tiny",
             batch_size=batch_size,
             accumulate=accumulate,
-            language=fine,
+            language=FineTuning("tiny"),
         )
         training = Training(run, task)
         batches = list(task.batches(batch_size // accumulate, seeded(), False))
         assert len({task.weight(batch) for batch in batches}) == len(batches) or batch_size == 40
-        sharpness.append(measure_flatness(training)["sam_sharpness"])
+        sharpness.append(measure_flatness(training).sam_sharpness)
     # the same 40 examples in batches of 8, 40 and 4: 1e-3 is float32 rounding of a difference of losses of 3
     assert sharpness[1] == pytest.approx(sharpness[0], rel=1e-3)
     assert sharpness[2] == pytest.approx(sharpness[0], rel=1e-3)
@@ -255,7 +256,7 @@ def test_only_so_many_examples_are_judged_and_training_has_all():
 
 def test_flatness_takes_smaller_parts_of_the_same_examples_where_memory_ends(monkeypatch):
     task = generation_task()
-    monkeypatch.setattr(training_module, "FLATNESS_EXAMPLES", 16)
+    monkeypatch.setattr(measures, "FLATNESS_EXAMPLES", 16)
     run = run_of(
         task="gsm8k",
         metric="perplexity",
@@ -263,7 +264,7 @@ def test_flatness_takes_smaller_parts_of_the_same_examples_where_memory_ends(mon
         optimizer="SGD",
         settings={"lr": 0.1},
         batch_size=8,
-        language={},
+        language=FineTuning("tiny"),
     )
     training, loss, rows = Training(run, task), task.loss, []
     whole = measure_flatness(training)
@@ -277,7 +278,7 @@ def test_flatness_takes_smaller_parts_of_the_same_examples_where_memory_ends(mon
     monkeypatch.setattr(task, "loss", limited)
     found = measure_flatness(training)
     assert {2, 4, 8} == set(rows)
-    assert found == pytest.approx(whole, rel=1e-3)
+    assert astuple(found) == pytest.approx(astuple(whole), rel=1e-3)
     monkeypatch.setattr(
         task, "loss", lambda model, batch: limited(model, [part.repeat(3, 1) for part in batch])
     )

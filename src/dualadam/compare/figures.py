@@ -334,17 +334,15 @@ def flatness(summary: Summary) -> Plot | None:
     colour, marks = colours(summary), _marks(summary)
     found: list[float] = []
     for row in rows:
-        measured = [
-            r for r in row.judged if r.test and r.flatness and r.flatness.top_eigenvalue is not None
-        ]
-        eigenvalues, scores = (
-            [r.flatness.top_eigenvalue for r in measured],
-            [r.test.score for r in measured],
-        )
-        ax.scatter(
-            eigenvalues, scores, s=24, alpha=0.7, color=colour[row.arm], marker=marks[row.block][1]
-        )
-        found += eigenvalues
+        for record in row.judged:
+            top = record.flatness.top_eigenvalue if record.flatness else None
+            if top is None or record.test is None:
+                continue
+            marker = marks[row.block][1]
+            ax.scatter(
+                top, record.test.score, s=24, alpha=0.7, color=colour[row.arm], marker=marker
+            )
+            found.append(top)
     if min(found) > 0 and max(found) > 10 * min(found):
         ax.set_xscale("log")
     ax.set_xlabel("largest eigenvalue of the Hessian (flat is left)")

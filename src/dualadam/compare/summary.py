@@ -76,7 +76,9 @@ class Summary:
         float  # smallest difference of the primary comparison that this study finds with 80 % power
     )
     examples: stats.Interval | None  # the primary difference, over test examples instead of seeds
-    common: list[CommonRate]  # {"lr", "first", "against", "difference"} of the primary arms, on the validation split
+    common: list[
+        CommonRate
+    ]  # {"lr", "first", "against", "difference"} of the primary arms, on the validation split
     environment: dict[str, Any]
     others: list[dict[str, Any]] = field(
         default_factory=list
@@ -245,11 +247,15 @@ def _bits(record: Record) -> np.ndarray:
 
 def _common(first: ArmSummary, against: ArmSummary, sign: float) -> list[CommonRate]:
     """Return what both arms reached on the validation split at every learning rate that both were tuned at; positive is better."""
-    theirs = {t.setting.get("lr"): t.score for t in against.tuning}
-    rows = [(t.setting.get("lr"), t.score) for t in first.tuning]
+    ours, theirs = (
+        [(t.setting["lr"], t.score) for t in row.tuning if "lr" in t.setting]
+        for row in (first, against)
+    )
+    at_rate = dict(theirs)
     return [
-        CommonRate(lr, score, theirs[lr], sign * (score - theirs[lr]))
-        for lr, score in sorted(row for row in rows if row[0] is not None and row[0] in theirs)
+        CommonRate(lr, score, at_rate[lr], sign * (score - at_rate[lr]))
+        for lr, score in sorted(ours)
+        if lr in at_rate
     ]
 
 
