@@ -1,4 +1,4 @@
-"""Draw docs/evidence.md from the records: a row for every claim of the paper and every study that speaks of it.
+"""Draw docs/evidence.md from the records: a row for every claim of the paper and every study of it.
 
     python benchmarks/evidence.py
 
@@ -21,24 +21,23 @@ from dualadam.compare.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summar
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "evidence.md"
-STUDIES = {  # spec -> what it is called here
+STUDIES = {  # name of the spec -> name on the page
     "digits_study": "digits",
     "fashion-mnist_study": "Fashion-MNIST, 6,000 images",
     "cifar10_study": "CIFAR-10, 10,000 images",
 }
-LANGUAGE = {
-    "rotten-tomatoes_study": "Rotten Tomatoes, MiniLM"
-}  # claims 1 to 3 of these are claim 7
+# rows of claims 1 to 3 of these studies are rows of claim 7
+LANGUAGE = {"rotten-tomatoes_study": "Rotten Tomatoes, MiniLM"}
 REGIME, ESCAPE, NETWORKS = "fashion-mnist_regime", "escape", "escape-networks"
 REGIME_TITLE = "Fashion-MNIST, 2,000 images"
 CLAIMS = {
     1: "DualAdam generalises better than Adam",
     2: "DualAdam generalises better than AdamW, NAdam and RAdam",
-    3: "... than Adam or AdamW with the warm-up that its hand-over amounts to (the control: does the inverse part do anything?)",
+    3: "DualAdam generalises better than its control, Adam or AdamW with a warm-up",
     4: "DualAdam ends in flatter minima",
     5: "InvAdam leaves sharp minima sooner",
     6: "InvAdam alone has trouble converging",
-    7: "Fine-tuned language models gain",
+    7: "DualAdam improves fine-tuned language models",
     8: "Where does the inverse part begin to matter?",
 }
 WORDS = {
@@ -47,7 +46,7 @@ WORDS = {
     "equivalent": "equivalent",
     "not decided": "not decided",
 }
-FORGIVEN = 1.0  # percentage points below an arm's best that still count as near it
+NEAR_BEST = 1.0  # percentage points below an arm's best that still count as near it
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,30 @@ def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> s
     )
 
 
+def minus(first: str, second: str) -> str:
+    """Return the name of the difference of two arms."""
+    return f"{bracketed(first)} - {bracketed(second)}"
+
+
+def over(first: str, second: str) -> str:
+    """Return the name of the ratio of two arms."""
+    return f"{bracketed(first)} / {bracketed(second)}"
+
+
+def bracketed(name: str) -> str:
+    """Return a name in brackets if it has several words."""
+    return f"({name})" if " " in name else name
+
+
 def difference(first: ArmSummary, second: ArmSummary) -> stats.Difference:
-    """Return first less second on the test split, paired over the judged seeds."""
+    """Return first - second on the test split, paired over the judged seeds."""
     return stats.paired_difference(
         first.scores, second.scores, np.random.default_rng(BOOTSTRAP_SEED)
     )
 
 
 def rivals(study: str, summary: Summary) -> Iterator[Row]:
-    """Claims 1 and 2: DualAdam against every plain optimizer of its block, adjusted together after Holm."""
+    """Claims 1 and 2: DualAdam against every plain optimizer of its block, Holm-adjusted."""
     pairs = [
         (dual, other)
         for dual in summary.arms
@@ -108,7 +122,7 @@ def rivals(study: str, summary: Summary) -> Iterator[Row]:
         verdict = stats.verdict(d, summary.spec.primary.margin)
         if verdict in ("better", "worse") and p >= 1 - stats.LEVEL:
             verdict = "not decided"
-        comparison = f"DualAdam less {other.arm}, {dual.block}"
+        comparison = f"{minus('DualAdam', other.arm)}, {dual.block}"
         yield Row(
             1 if other.optimizer == "Adam" else 2,
             study,
@@ -119,7 +133,7 @@ def rivals(study: str, summary: Summary) -> Iterator[Row]:
 
 
 def controls(study: str, summary: Summary) -> Iterator[Row]:
-    """Claim 3, by its own interval, and claim 6: InvAdam less the control, and its diverged points."""
+    """Claim 3, by its own interval, and claim 6: InvAdam - control, and its diverged points."""
     arms = {(row.block, row.arm): row for row in summary.arms}
     for row in summary.arms:
         reference = arms[row.block, summary.control[row.block]]
@@ -130,23 +144,30 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
             yield Row(
                 3,
                 study,
-                f"DualAdam less {reference.arm}, {row.block}{primary}",
+                f"{minus('DualAdam', reference.arm)}, {row.block}{primary}",
                 shown(d) + margin,
                 WORDS[stats.verdict(d, summary.spec.primary.margin)],
             )
         if row.optimizer == "InvAdam":
             d = difference(row, reference)
-            points = f"; {row.diverged_points} of {row.num_points} points and {row.diverged} of {d.n} judged runs diverged"
+            points = (
+                f"; {row.diverged_points} of {row.num_points} points "
+                f"and {row.diverged} of {d.n} judged runs diverged"
+            )
             verdict = {"worse": "held", "better": "not held"}.get(
                 stats.verdict(d, summary.spec.primary.margin), "not decided"
             )
             yield Row(
-                6, study, f"InvAdam less {reference.arm}, {row.block}", shown(d) + points, verdict
+                6,
+                study,
+                f"{minus('InvAdam', reference.arm)}, {row.block}",
+                shown(d) + points,
+                verdict,
             )
 
 
 def flatter(study: str, summary: Summary) -> Iterator[Row]:
-    """Claim 4: paired ratios of the measures of flatness, over the seeds in which both were measured."""
+    """Claim 4: paired ratios of the measures of flatness, over the seeds that have both."""
     for dual in (row for row in summary.arms if row.optimizer == "DualAdam" and row.flatness):
         for other in summary.arms:
             if other.block != dual.block or other.optimizer not in (
@@ -172,7 +193,7 @@ def flatter(study: str, summary: Summary) -> Iterator[Row]:
                 yield Row(
                     4,
                     study,
-                    f"{name}, DualAdam / {other.arm}, {dual.block}, {rates}",
+                    f"{name}, {over(dual.arm, other.arm)}, {dual.block}, {rates}",
                     result,
                     verdict,
                 )
@@ -187,7 +208,10 @@ def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[
 
 
 def regime(summary: Summary) -> Iterator[Row]:
-    """Claim 8: from which factor on a hand-over differs from its control, then every factor; adjusted after Holm, but for the primary."""
+    """Claim 8: the factor from which on a hand-over differs from its control, then every factor.
+
+    All but the primary comparison are Holm-adjusted.
+    """
     arms = {(row.block, row.arm): row for row in summary.arms}
     rows = [row for row in summary.arms if row.optimizer == "DualAdam"]
 
@@ -205,7 +229,10 @@ def regime(summary: Summary) -> Iterator[Row]:
         first, sure = (
             f"{factor(found[0]):g}" if found else "none" for found in (different, adjusted)
         )
-        result = f"smallest factor whose interval excludes 0: {first}; after Holm, and beyond the margin: {sure}"
+        result = (
+            f"smallest factor whose interval excludes 0: {first}; "
+            f"Holm-adjusted, and beyond the margin: {sure}"
+        )
         verdict = "held" if adjusted else "not decided"
         yield Row(8, REGIME_TITLE, f"the inverse part begins to matter, {block}", result, verdict)
     for row in rows:
@@ -221,14 +248,14 @@ def regime(summary: Summary) -> Iterator[Row]:
         yield Row(
             8,
             REGIME_TITLE,
-            f"{row.arm}, {row.block}, less {control.arm}",
+            f"{minus(row.arm, control.arm)}, {row.block}",
             shown(d) + holm + diverged,
             row.verdict,
         )
 
 
 def escapes(folder: Path) -> Iterator[Row]:
-    """Claim 5, on model landscapes: how many slopes held, InvAdam's own, its selectivity, and what it does at Adam's learning rate."""
+    """Claim 5, on model landscapes: slopes, InvAdam's selectivity, its time at Adam's lr."""
     rows = json.loads((folder / "record.json").read_text())["rows"]
     slopes = [r for r in rows if r["table"] in ("slopes", "mixture")]
     held = sum(r["verdict"] == "held" for r in slopes)
@@ -276,23 +303,25 @@ def escapes(folder: Path) -> Iterator[Row]:
 
 
 def networks(folder: Path) -> Iterator[Row]:
-    """Claim 5, on a real network: slopes of the exponent, and the difference to Adam at the same minima, as the record judged them."""
+    """Claim 5, on a real network: slopes of the exponent, and InvAdam - Adam, as recorded."""
     for claim in json.loads((folder / "claims.json").read_text())["claims"]:
         wanted = claim["table"] == "slope of the exponent against H" or claim["label"].startswith(
             "InvAdam - Adam"
         )
         if wanted and "InvAdam" in claim["label"]:
             zero = "; contains 0" if claim["low"] <= 0 <= claim["high"] else ""
-            result = f"{claim['value']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]{zero}; theory {claim['theory']:+.1f}"
+            interval = f"{claim['value']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]"
+            result = f"{interval}{zero}; theory {claim['theory']:+.1f}"
             yield Row(5, "network", f"{claim['table']}, {claim['label']}", result, claim["verdict"])
 
 
-def forgiving(summary: Summary) -> Iterator[str]:
-    """How many of an arm's learning rates came within a point of its best, on the validation split."""
+def sensitivity(summary: Summary) -> Iterator[str]:
+    """Yield, per arm, the learning rates within a point of its best on the validation split."""
     for row in summary.arms:
         scores = [t.score for t in row.tuning]
-        lrs = [t.setting["lr"] for t in row.tuning if t.score >= max(scores) - FORGIVEN]
-        yield f"| {summary.label(row)} | {len(lrs)} of {len(scores)} | {min(lrs):.2g} ... {max(lrs):.2g} | {row.diverged_points} |"
+        lrs = [t.setting["lr"] for t in row.tuning if t.score >= max(scores) - NEAR_BEST]
+        near, rates = f"{len(lrs)} of {len(scores)}", f"{min(lrs):.2g} ... {max(lrs):.2g}"
+        yield f"| {summary.label(row)} | {near} | {rates} | {row.diverged_points} |"
 
 
 def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
@@ -341,14 +370,14 @@ def render() -> str:
             if r.claim == claim
         ]
         lines += ["", *([NOTES[claim]] if claim in NOTES and claim in spoken else [])]
-    lines += [FORGIVING]
+    lines += [SENSITIVITY]
     for title, summary in summaries.items():
         lines += [
             f"### {title}",
             "",
             "| Arm | Points near its best | Their learning rates | Diverged points |",
             "|---|---|---|---|",
-            *forgiving(summary),
+            *sensitivity(summary),
             "",
         ]
     return "\n".join(lines).rstrip() + "\n"
@@ -367,31 +396,48 @@ def linked(study: str, folders: dict[str, Path]) -> str:
 INTRODUCTION = """\
 # Evidence
 
-A row for every claim of the paper and every study that speaks of it, drawn from the records by `python benchmarks/evidence.py`. What
-decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the [rules of
-evidence](../CONTRIBUTING.md#the-rules-of-evidence). Differences are percentage points of test accuracy over paired seeds, at each arm's own
-tuned setting; *equivalent* means that the whole interval lies within the study's margin; an interval that contains 0 says so.
+This page has a row for every claim of the paper and every study of it.
+`python benchmarks/evidence.py` draws it from the records.
+What decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the
+[rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
+
+* Differences are percentage points of test accuracy over paired seeds.
+* Each arm has its own tuned setting.
+* *Held*, *not held* and *not decided* say what the interval says about the claim.
+* *Equivalent* means that the whole interval is within the study's margin.
+* An interval that contains 0 says so.
 """
 NOTES = {
+    3: """\
+Where gradients are small, DualAdam is Adam with this warm-up.
+The comparison with it shows whether the inverse part has any effect.
+""",
     4: """\
-Each arm is measured where its own tuning put it: another learning rate alone moves the curvature. Ratios below 1 are flatter.
+Each arm is measured at its own tuned setting.
+Another learning rate alone changes the curvature.
+Ratios below 1 are flatter.
 """,
     5: """\
-With the shipped optimizers, on model landscapes (escape) and from 30 minima of one small network (network); see [theory](theory.md). Real
-training has v between 1e-7 and 1e-3, far below 1.
+The shipped optimizers were used: on model landscapes in the study "escape", and from 30 minima of
+one small network in the study "network".
+The derivation and all numbers are on the page on [theory](theory.md).
+In real training v is between 1e-7 and 1e-3, far below 1.
 """,
     7: """\
-The encoder and the budget are small (22.7 million parameters, 1,024 texts in 64 steps); no large language model was fine-tuned in full.
+The encoder and the budget are small (22.7 million parameters, 1,024 texts in 64 steps).
+No large language model was fine-tuned in full.
 """,
     8: """\
-Adam does not notice a factor in front of the loss, so one control at factor 1 serves a hand-over.
+A factor in front of the loss does not change Adam: one control at factor 1 serves each hand-over.
 """,
 }
-FORGIVING = f"""\
-## How forgiving is the learning rate?
+SENSITIVITY = f"""\
+## How sensitive is the learning rate?
 
-Tuned points whose validation accuracy is within {FORGIVEN:g} point of the arm's best, of eight points that all arms share (InvAdam has its
-own range). No intervals: what was tried is what is counted.
+The tables count the tuned points whose validation accuracy is within {NEAR_BEST:g} point of the
+arm's best, out of eight points that all arms share.
+InvAdam has its own range.
+There are no intervals.
 """
 
 

@@ -65,9 +65,9 @@ def test_the_control_decides_claim_3_by_its_interval(digits, change, verdict):
 def test_plain_optimizers_are_compared_with_dualadam_itself_and_adjusted_together(digits):
     rows = list(evidence.rivals("digits", with_scores(digits, [1.0, 1.1, 0.9, 1.0, 1.05])))
     assert [(row.claim, row.comparison.split(",")[0]) for row in rows] == [
-        (1, "DualAdam less Adam"),
-        (2, "DualAdam less NAdam"),
-        (2, "DualAdam less RAdam"),
+        (1, "DualAdam - Adam"),
+        (2, "DualAdam - NAdam"),
+        (2, "DualAdam - RAdam"),
     ]
     raw = [
         float(evidence.difference(digits.primary, row).p)
