@@ -10,6 +10,7 @@ import numpy as np
 
 from dualadam.compare import stats
 from dualadam.compare.optimizers import OPTIMIZERS
+from dualadam.compare.power import detectable_difference
 from dualadam.compare.run import Record
 from dualadam.compare.spec import Arm, Block, Spec
 from dualadam.tasks import FineTuning
@@ -170,7 +171,7 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     environments = list({str(r.environment): r.environment for r in records}.values())
     first = next(r for r in rows if (r.block, r.arm) == primary_key)
     against = next(r for r in rows if (r.block, r.arm) == (primary_key[0], spec.primary.against))
-    detectable = stats.detectable_difference(np.subtract(first.scores, against.scores))
+    detectable = detectable_difference(np.subtract(first.scores, against.scores))
     examples = _examples(first, against) if spec.judged_by[1].of_examples else None
     common = _common(first, against, spec.judged_by[1].sign)
     return Summary(
