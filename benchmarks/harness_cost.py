@@ -18,8 +18,8 @@ from dualadam.compare.optimizers import make_optimizer
 from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec
 from dualadam.optim import decay_groups
-from dualadam.tasks import get_task
-from dualadam.tasks.images.task import ImageTask, synthetic
+from dualadam.tasks import get_task, synthetic_task
+from dualadam.tasks.images.task import ImageTask
 
 BATCH = 64
 STEPS = {
@@ -30,7 +30,7 @@ STEPS = {
 
 def grey_28(num_train: int = 6400) -> ImageTask:
     """Return noise of Fashion-MNIST's shape: what a step costs does not depend on what the images show."""
-    return synthetic((1, 28, 28), 10, num_train // 2, "cpu", "float32")
+    return synthetic_task("fashion-mnist", num_train // 2)
 
 
 def bare(task: ImageTask, run: harness.Run) -> float:

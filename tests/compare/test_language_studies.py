@@ -15,7 +15,6 @@ from dualadam.compare.execute import read_records
 from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.tasks import TASKS, get_task
-from dualadam.tasks.language.corpus import read_corpus
 
 pytestmark = [
     pytest.mark.integration,
@@ -282,7 +281,7 @@ def test_flatness_of_a_saved_generator_is_that_of_the_mean_over_all_tokens_of_it
     ("gsm-symbolic", (3567, 924, 1450)),
 ])  # fmt: skip
 def test_a_data_set_has_the_sizes_that_the_list_says_and_no_text_in_two_splits(name, sizes):
-    splits = read_corpus(name, None).splits
+    splits = TASKS[name].corpus(None).splits
     assert tuple(map(len, splits.values())) == sizes
     assert TASKS[name].num_train == sizes[0]
     texts = [" ".join(row.text.split()) for rows in splits.values() for row in rows]

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from dualadam.tasks.language.task import ClassificationTask, GenerationTask, same_text
-from dualadam.tasks.language.tokens import Sequences
+from dualadam.tasks.language.answers import same_text
+from dualadam.tasks.language.classification import ClassificationTask
+from dualadam.tasks.language.generation import GenerationTask
+from dualadam.tasks.language.sequences import Sequences
 
 VOCABULARY, END = 30, 29
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualadam.tasks.images.augment import crop_and_flip, stratified_indices, stratified_split
+from dualadam.tasks.images.augment import crop_and_flip
+from dualadam.tasks.splits import stratified_indices, stratified_split
 
 
 def seeded(seed=0):
@@ -95,11 +96,11 @@ def test_the_generator_decides_which_examples_are_chosen():
         ),
         (
             lambda: stratified_indices(torch.zeros(5), 6, seeded()),
-            "count must be between 0 and the 5 examples there are, got 6",
+            "count must be from 0 to the number of examples, 5, got 6",
         ),
         (
             lambda: stratified_split(torch.zeros(5), -1, seeded()),
-            "count must be between 0 and the 5 examples there are, got -1",
+            "count must be from 0 to the number of examples, 5, got -1",
         ),
     ],
 )

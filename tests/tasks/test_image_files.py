@@ -10,9 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dualadam.tasks.images.arrays import read_idx
-from dualadam.tasks.images.files import data_folder, read_images
-from dualadam.tasks.images.folders import decode, decoded_batches
+from dualadam.tasks import TASKS
+from dualadam.tasks.images.decode import decode, decoded_batches
+from dualadam.tasks.images.idx import read_idx
+
+
+def read_images(folder, name):
+    entry = TASKS[name]
+    return entry.read(entry.find(folder))
+
 
 # name, writer, subfolder of the archive, sizes of training and test set, images (C, H, W), number of classes
 ARRAYS = [
@@ -291,9 +297,9 @@ def test_unsorted_validation_images_are_refused(tmp_path):
 def test_the_environment_names_the_folder_where_no_argument_does(tmp_path, monkeypatch):
     layouts.cifar10(tmp_path / "cifar-10-batches-py")
     monkeypatch.setenv("DUALADAM_DATA", str(tmp_path))
-    assert data_folder(None, "cifar10") == tmp_path / "cifar-10-batches-py"
+    assert TASKS["cifar10"].find(None) == tmp_path / "cifar-10-batches-py"
     with pytest.raises(FileNotFoundError, match="data must be a folder with"):
-        data_folder(tmp_path / "elsewhere", "cifar10")  # the argument goes before the environment
+        TASKS["cifar10"].find(tmp_path / "elsewhere")  # the argument goes before the environment
 
 
 @pytest.mark.parametrize(
@@ -324,10 +330,10 @@ def test_without_data_one_sentence_says_what_is_expected_and_how_to_get_it(
 ):
     monkeypatch.delenv("DUALADAM_DATA", raising=False)
     with pytest.raises(FileNotFoundError, match=sentence) as none_given:
-        data_folder(None, name)
+        TASKS[name].find(None)
     assert "got none (give --data FOLDER or set DUALADAM_DATA)" in str(none_given.value)
     with pytest.raises(FileNotFoundError, match=f"got {tmp_path}"):
-        data_folder(tmp_path, name)
+        TASKS[name].find(tmp_path)
 
 
 def test_an_image_of_the_right_size_is_decoded_to_its_own_pixels(tmp_path):

@@ -228,7 +228,7 @@ def test_only_so_many_images_are_judged_of_every_class_and_training_has_all():
     get_task.cache_clear()
     task = get_task("digits", evaluate_at_most=60)
     for split, correct in whole.items():
-        judged = task.judged[split]
+        judged = task.evaluated[split]
         counts = task.labels[split][judged].bincount()
         assert counts.sum() == 60
         assert (

@@ -6,7 +6,17 @@ from collections import Counter
 
 import pytest
 
-from dualadam.tasks.language.corpus import Row, find, read_corpus, read_jsonl, split_corpus
+from dualadam.tasks import TASKS
+from dualadam.tasks.language.corpus import Pieces, Row, split_corpus
+from dualadam.tasks.language.jsonl import read_jsonl
+
+
+def read_corpus(name, data):
+    return TASKS[name].corpus(data)
+
+
+def find(name, data):
+    return TASKS[name].source.find(name, data)
 
 
 def texts(rows):
@@ -21,7 +31,7 @@ def corpus_of(count=100, classes=4):
 def test_one_pile_becomes_three_splits_that_share_nothing_and_are_always_the_same(classification):
     rows = corpus_of()
     once, again = (
-        split_corpus(rows, None, None, classification=classification).splits for _ in range(2)
+        split_corpus(Pieces(rows), classification=classification).splits for _ in range(2)
     )
     assert {split: len(part) for split, part in once.items()} == {
         "train": 60,
@@ -38,7 +48,7 @@ def test_one_pile_becomes_three_splits_that_share_nothing_and_are_always_the_sam
 
 def test_rows_of_a_group_stay_together():
     rows = [Row(f"text {k}", str(k % 2), group=f"film {k % 20}") for k in range(200)]
-    splits = split_corpus(rows, None, None, classification=True).splits
+    splits = split_corpus(Pieces(rows), classification=True).splits
     groups = [{row.group for row in part} for part in splits.values()]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 20
     assert [len(g) for g in groups] == [12, 3, 5]
@@ -51,7 +61,7 @@ def test_duplicates_leave_before_the_split_and_texts_with_two_labels_leave_whole
         Row("text\n8", "0"),
         Row("text 9", "0"),
     ]  # 9 has the label 1
-    corpus = split_corpus(rows, None, None, classification=True)
+    corpus = split_corpus(Pieces(rows), classification=True)
     kept = texts(row for part in corpus.splits.values() for row in part)
     assert sorted(kept) == sorted(t for t in texts(corpus_of()) if t != "text 9")
     assert corpus.duplicates == 4
@@ -59,7 +69,7 @@ def test_duplicates_leave_before_the_split_and_texts_with_two_labels_leave_whole
 
 def test_a_text_of_the_test_split_is_left_out_of_training_and_the_test_split_stays_whole():
     train, test = corpus_of(), [Row("text 5 ", "1"), Row("text 200", "0"), Row("text 6", "2")]
-    corpus = split_corpus(train, test, None, classification=True)
+    corpus = split_corpus(Pieces(train, test=test), classification=True)
     assert texts(corpus.splits["test"]) == ["text 5 ", "text 200", "text 6"]
     assert not {"text 5", "text 6"} & set(
         texts([*corpus.splits["train"], *corpus.splits["validation"]])
@@ -148,7 +158,7 @@ def test_too_few_examples_for_three_splits_are_refused(tmp_path):
     write(tmp_path / "train.jsonl", *labelled(2))
     with pytest.raises(
         ValueError,
-        match=r"^data must hold an example for each split .* got 2 lines in all\.$",
+        match=r"^data must have, without duplicates, an example for each split .* got 2 rows in all\.$",
     ):
         read_corpus("jsonl-classification", tmp_path)
 

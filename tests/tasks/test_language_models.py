@@ -13,8 +13,17 @@ from language_model_cases import SIZES, save_tiny_model, tuned
 
 from dualadam import DualAdam, decay_groups
 from dualadam.tasks import FineTuning, get_task
-from dualadam.tasks.language import models as language_models
-from dualadam.tasks.language.tokens import attention_within, lay_out, tokenise_dialogues
+from dualadam.tasks.files import cache_folder
+from dualadam.tasks.language.batches import attention_within, lay_out
+from dualadam.tasks.language.decoding import decode_greedily
+from dualadam.tasks.language.models import load_model
+from dualadam.tasks.language.pretrained import (
+    check_model,
+    context_length,
+    load_tokenizer,
+    pad_token,
+)
+from dualadam.tasks.language.sequences import tokenise_dialogues
 
 pytestmark = [
     pytest.mark.integration,
@@ -79,11 +88,11 @@ def test_other_architectures_are_fine_tuned_whole_by_adapters_and_in_their_last_
     getattr(transformers, name + kind)(
         getattr(transformers, f"{name}Config")(**config)
     ).save_pretrained(tmp_path)
-    tokenizer = language_models.load_tokenizer(str(tiny_models["llama"]))[0]
+    tokenizer = load_tokenizer(str(tiny_models["llama"]))[0]
     tokenizer.model_max_length = 32  # as its kin have 512 of 514 places
     tokenizer.save_pretrained(tmp_path)
     tokenizer.model_max_length = 10**30
-    assert language_models.context_length(str(tmp_path)) == 32
+    assert context_length(str(tmp_path)) == 32
     tokens = torch.randint(2, 40, (2, 32), generator=torch.Generator().manual_seed(0))
     head = (
         transformers.AutoModelForCausalLM
@@ -96,7 +105,7 @@ def test_other_architectures_are_fine_tuned_whole_by_adapters_and_in_their_last_
     }
     assert bool(new) is not generates
     for parameters in ("full", "lora", "last-1"):
-        model = language_models.load_model(
+        model = load_model(
             tuned(tmp_path, parameters=parameters), None if generates else 3, "cpu"
         ).train()
         before = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -147,14 +156,8 @@ def test_answers_are_decoded_greedily_whatever_penalties_a_model_comes_with(tmp_
     found = []
     for folder in (tiny_models["llama"], tmp_path / "penalised"):
         for parameters in ("full", "lora"):
-            model = language_models.load_model(
-                tuned(folder, parameters=parameters), None, "cpu"
-            ).eval()
-            found.append(
-                language_models.decode_greedily(
-                    model, prompt, torch.ones_like(prompt), 8, 1
-                ).tolist()
-            )
+            model = load_model(tuned(folder, parameters=parameters), None, "cpu").eval()
+            found.append(decode_greedily(model, prompt, torch.ones_like(prompt), 8, 1).tolist())
     expected = prompt
     for _ in range(8):
         expected = torch.cat([expected, model(input_ids=expected).logits[:, -1:].argmax(-1)], 1)
@@ -167,10 +170,7 @@ def test_tokens_are_not_taken_for_those_of_a_tokenizer_with_another_end(tmp_path
     tokenizer = transformers.AutoTokenizer.from_pretrained(tiny_models["llama"])
     tokenizer.eos_token = "w3"
     tokenizer.save_pretrained(tmp_path)
-    assert (
-        language_models.load_tokenizer(str(tmp_path))[1]
-        != language_models.load_tokenizer(str(tiny_models["llama"]))[1]
-    )
+    assert load_tokenizer(str(tmp_path))[1] != load_tokenizer(str(tiny_models["llama"]))[1]
 
 
 def test_a_name_that_is_nowhere_is_refused_in_a_sentence(monkeypatch):
@@ -181,12 +181,12 @@ def test_a_name_that_is_nowhere_is_refused_in_a_sentence(monkeypatch):
         ValueError,
         match=r"^model must be a folder, or where there is a network a name on the hub, got 'no/such-model': ",
     ):
-        language_models.context_length("no/such-model")
+        context_length("no/such-model")
     with pytest.raises(
         FileNotFoundError,
         match=r"^model must be a folder with config\.json, weights and tokenizer, got './nowhere'\.$",
     ):
-        language_models.check(FineTuning("./nowhere"))
+        check_model(FineTuning("./nowhere"))
 
 
 def test_packed_documents_of_a_llama_do_not_attend_to_each_other():
@@ -197,7 +197,7 @@ def test_packed_documents_of_a_llama_do_not_attend_to_each_other():
         transformers.LlamaConfig(**SIZES, num_key_value_heads=1, attn_implementation="sdpa")
     ).eval()
     sequences = drawn_sequences(9)
-    tokens, documents, _ = lay_out(sequences, range(9), fill=0, row_length=30)
+    tokens, documents, _ = lay_out(sequences, range(9), pad_token=0, row_length=30)
     mask, places = attention_within(documents)
     packed = model(input_ids=tokens, attention_mask=mask, position_ids=places).logits
     alone = {
@@ -223,7 +223,7 @@ def test_packed_documents_of_a_llama_do_not_attend_to_each_other():
     ("full", 22_713_216 + 5 * 384 + 5),
 ])  # fmt: skip
 def test_what_is_trained_is_what_was_asked_for_and_decays_as_it_should(parameters, trained):
-    model = language_models.load_model(tuned(parameters=parameters, lora_rank=4), 5, "cpu")
+    model = load_model(tuned(parameters=parameters, lora_rank=4), 5, "cpu")
     found = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert sum(p.numel() for p in found.values()) == trained
     decay, rest = decay_groups(model, 0.1)
@@ -236,7 +236,7 @@ def test_more_layers_than_there_are_is_refused():
     with pytest.raises(
         ValueError, match=r"^parameters must name at most the model's 6 layers, got 'last-7'\.$"
     ):
-        language_models.load_model(tuned(parameters="last-7"), 5, "cpu")
+        load_model(tuned(parameters="last-7"), 5, "cpu")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -266,8 +266,8 @@ def test_checkpointing_gives_the_gradient_without_it_bit_for_bit(dtype, paramete
 def test_smollm2_reads_a_problem_in_its_chat_template_learns_its_answer_and_gives_it_back():
     """The whole way of a generation task on the real model, short: one problem by heart."""
     options = tuned("smollm2-135m-instruct", max_length=128, max_new_tokens=12, packed=True)
-    language_models.check(options)
-    tokenizer, _ = language_models.load_tokenizer(options.model)
+    check_model(options)
+    tokenizer, _ = load_tokenizer(options.model)
     made = tokenise_dialogues(tokenizer, ["How many are 20 + 22?"], ["Together #### 42"], 128)
     text = tokenizer.decode(made[0])
     assert text.startswith("<|im_start|>system")
@@ -275,9 +275,9 @@ def test_smollm2_reads_a_problem_in_its_chat_template_learns_its_answer_and_give
         "<|im_start|>user\nHow many are 20 + 22?<|im_end|>\n<|im_start|>assistant\nTogether #### 42<|im_end|>"
     )
     assert tokenizer.decode(made[0][made.prompts[0] :]) == "Together #### 42<|im_end|>"
-    model = language_models.load_model(options, None, "cpu")
+    model = load_model(options, None, "cpu")
     assert sum(p.numel() for p in model.parameters()) == 134_515_008
-    batch = lay_out(made, [0], language_models.pad_token(tokenizer))
+    batch = lay_out(made, [0], pad_token(tokenizer))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
     for _ in range(6):
         optimizer.zero_grad()
@@ -286,11 +286,9 @@ def test_smollm2_reads_a_problem_in_its_chat_template_learns_its_answer_and_give
         optimizer.step()
     model.eval()
     prompt = made[0][: made.prompts[0]][None]
-    answer = language_models.decode_greedily(
-        model, prompt, torch.ones_like(prompt), 12, tokenizer.eos_token_id
-    )
+    answer = decode_greedily(model, prompt, torch.ones_like(prompt), 12, tokenizer.eos_token_id)
     assert tokenizer.batch_decode(answer, skip_special_tokens=True) == ["Together #### 42"]
-    folder = language_models.cache_folder() / "models"
+    folder = cache_folder() / "models"
     assert sum(path.is_dir() for path in folder.iterdir()) == 1  # the folder, and no half of one
 
 
@@ -322,7 +320,7 @@ def test_a_model_of_which_weights_are_missing_is_refused_and_not_drawn_at_random
         match=r"^model must have all weights that its config\.json asks for, got '.*/copy', "
         + lost,
     ):
-        language_models.load_model(tuned(copy), num_classes, "cpu")
+        load_model(tuned(copy), num_classes, "cpu")
 
 
 def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path, tiny_models):
@@ -332,9 +330,9 @@ def test_a_classifier_of_other_classes_gets_a_new_head(tmp_path, tiny_models):
         tiny_models["bert"], num_labels=5
     )
     five.save_pretrained(tmp_path)
-    language_models.load_tokenizer(str(tiny_models["bert"]))[0].save_pretrained(tmp_path)
+    load_tokenizer(str(tiny_models["bert"]))[0].save_pretrained(tmp_path)
     for parameters in ("full", "lora"):
-        model = language_models.load_model(tuned(tmp_path, parameters=parameters), 3, "cpu")
+        model = load_model(tuned(tmp_path, parameters=parameters), 3, "cpu")
         heads = {n: p for n, p in model.named_parameters() if "classifier" in n and p.requires_grad}
         assert {tuple(p.shape) for p in heads.values()} == {(3, 16), (3,)}
 
@@ -364,7 +362,7 @@ def test_a_model_that_sees_later_tokens_or_has_an_encoder_is_no_generator(tmp_pa
             f"{kind}{'ForCausalLM' if kind == 'Roberta' else 'ForConditionalGeneration'}",
         )(config).save_pretrained(folder)
         what = {
-            "Roberta": "got one whose tokens see those after them",
+            "Roberta": "got one whose tokens attend to later tokens",
             "Bart": "got '.*', which has an encoder",
         }[kind]
         with pytest.raises(
@@ -386,8 +384,8 @@ def test_packing_is_refused_where_a_sliding_window_is_shorter_than_the_rows(tmp_
         ValueError,
         match=r"^packed must be false where the model's sliding window, 8, is below max_length, got 16",
     ):
-        language_models.load_model(tuned(folder, packed=True, max_length=16), None, "cpu")
-    language_models.load_model(tuned(folder, max_length=16), None, "cpu")
+        load_model(tuned(folder, packed=True, max_length=16), None, "cpu")
+    load_model(tuned(folder, max_length=16), None, "cpu")
 
 
 def test_what_would_be_an_index_out_of_range_is_a_sentence(tmp_path, tiny_models):
@@ -402,17 +400,15 @@ def test_what_would_be_an_index_out_of_range_is_a_sentence(tmp_path, tiny_models
         ValueError,
         match=r"^model must embed all 41 tokens of its tokenizer, got .* which embeds 40",
     ):
-        language_models.load_model(tuned(tmp_path / "bert"), 3, "cpu")
+        load_model(tuned(tmp_path / "bert"), 3, "cpu")
     transformers.RobertaModel(transformers.RobertaConfig(**OFFSET)).save_pretrained(
         tmp_path / "roberta"
     )
-    language_models.load_tokenizer(str(tiny_models["llama"]))[0].save_pretrained(
-        tmp_path / "roberta"
-    )
+    load_tokenizer(str(tiny_models["llama"]))[0].save_pretrained(tmp_path / "roberta")
     with pytest.raises(
-        ValueError, match=r"^max_length must be at most 32, the places of .*, got 512"
+        ValueError, match=r"^max_length must be at most 32, the positions of .*, got 512"
     ):
-        language_models.load_model(tuned(tmp_path / "roberta"), 3, "cpu")
+        load_model(tuned(tmp_path / "roberta"), 3, "cpu")
 
 
 def test_an_answer_does_not_depend_on_the_prompts_beside_it(tmp_path):
@@ -436,7 +432,7 @@ def test_an_answer_does_not_depend_on_the_prompts_beside_it(tmp_path):
 def test_a_chat_template_that_tells_the_date_tells_the_same_one_always(tiny_models):
     import copy
 
-    tokenizer = copy.deepcopy(language_models.load_tokenizer(str(tiny_models["llama"]))[0])
+    tokenizer = copy.deepcopy(load_tokenizer(str(tiny_models["llama"]))[0])
     tokenizer.chat_template = (
         "{% for turn in messages %}w{{ strftime_now('%Y')[2:] }} {{ turn['content'] }} {% endfor %}"
     )

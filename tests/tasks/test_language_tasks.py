@@ -19,8 +19,9 @@ from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.compare.training import Training
 from dualadam.tasks import TASKS, FineTuning
-from dualadam.tasks.language.task import final_number, macro_f1, same_number
-from dualadam.tasks.language.tokens import lay_out
+from dualadam.tasks.language.answers import final_number, same_number
+from dualadam.tasks.language.batches import lay_out
+from dualadam.tasks.language.classification import macro_f1
 
 ONE_ROUNDING = 1e-5  # of sums of some hundred float32 terms in another order
 
@@ -69,7 +70,7 @@ def test_packing_gives_the_same_gradient_from_fewer_rows():
 def test_a_model_that_mixes_the_documents_of_a_row_is_refused():
     with pytest.raises(
         ValueError,
-        match=r"^packed must be false for this model: it does not keep the documents of a row apart\.$",
+        match=r"^packed must be false for this model: it mixes the documents of a row\.$",
     ):
         generation_task(row_length=20, leaky=True).make_model("tiny")
     generation_task(row_length=None, leaky=True).make_model("tiny")
@@ -149,7 +150,7 @@ def test_macro_f1_is_scikit_learns():
     rng = np.random.default_rng(0)
     for size in (1, 5, 200):
         labels, found = rng.integers(0, 7, size), rng.integers(0, 7, size)
-        assert macro_f1(labels, found) == pytest.approx(
+        assert macro_f1(torch.from_numpy(labels), torch.from_numpy(found)) == pytest.approx(
             f1_score(labels, found, average="macro", zero_division=0)
         )
 

@@ -5,14 +5,9 @@ import pytest
 import torch
 from language_cases import drawn_sequences
 
-from dualadam.tasks.language.tokens import (
-    IGNORED,
-    Sequences,
-    attention_within,
-    grouped_batches,
-    kept,
-    lay_out,
-)
+from dualadam.tasks.language.batches import IGNORED, attention_within, grouped_batches, lay_out
+from dualadam.tasks.language.sequences import Sequences
+from dualadam.tasks.language.token_cache import cached_sequences
 
 
 def seeded(seed=0):
@@ -52,7 +47,7 @@ def test_grouping_leaves_less_to_fill_up_and_lets_long_examples_wait_for_the_nex
 @pytest.mark.parametrize("row_length", [None, 14, 30])
 def test_rows_hold_every_token_once_with_its_target(row_length):
     sequences = drawn_sequences(17)
-    tokens, documents, targets = lay_out(sequences, range(17), fill=0, row_length=row_length)
+    tokens, documents, targets = lay_out(sequences, range(17), pad_token=0, row_length=row_length)
     found = []
     for row in range(len(tokens)):
         for number in range(1, int(documents[row].max()) + 1):
@@ -73,13 +68,13 @@ def test_rows_hold_every_token_once_with_its_target(row_length):
 
 def test_a_sequence_longer_than_a_row_has_one_of_its_own_length():
     sequences = Sequences.of([[1] * 9, [2] * 3, [3] * 2], [1, 1, 1], 64)
-    tokens, documents, _ = lay_out(sequences, [0, 1, 2], fill=0, row_length=6)
+    tokens, documents, _ = lay_out(sequences, [0, 1, 2], pad_token=0, row_length=6)
     assert documents.tolist() == [[1] * 9, [1, 1, 1, 2, 2, 0, 0, 0, 0]]
     assert tokens[1].tolist() == [2, 2, 2, 3, 3, 0, 0, 0, 0]
 
 
 def test_no_token_attends_to_another_document_or_to_a_later_token_and_each_attends_to_itself():
-    documents = lay_out(drawn_sequences(12), range(12), fill=0, row_length=30).documents
+    documents = lay_out(drawn_sequences(12), range(12), pad_token=0, row_length=30).documents
     mask, places = attention_within(documents)
     for r, q, k in mask[:, 0].nonzero().tolist():
         assert documents[r, q] == documents[r, k]
@@ -97,14 +92,17 @@ def test_tokens_are_made_once_per_key_and_come_back_as_they_were(tmp_path):
         calls.append(1)
         return drawn_sequences(5)
 
-    first, second = kept(tmp_path, ["a", 1], make), kept(tmp_path, ["a", 1], make)
+    first, second = (
+        cached_sequences(tmp_path, ["a", 1], make),
+        cached_sequences(tmp_path, ["a", 1], make),
+    )
     assert len(calls) == 1
     assert [second[k].tolist() for k in range(5)] == [first[k].tolist() for k in range(5)]
     assert (second.prompts.tolist(), second.num_truncated) == (
         first.prompts.tolist(),
         first.num_truncated,
     )
-    kept(tmp_path, ["a", 2], make)
+    cached_sequences(tmp_path, ["a", 2], make)
     assert len(calls) == 2
     assert sorted(f.suffix for f in (tmp_path / "tokens").iterdir()) == [
         ".npz",
@@ -115,9 +113,9 @@ def test_tokens_are_made_once_per_key_and_come_back_as_they_were(tmp_path):
 @pytest.mark.parametrize("keep", [0, 10, 400])
 def test_a_damaged_file_is_made_again(tmp_path, keep):
     make = lambda: drawn_sequences(5)  # noqa: E731
-    first = kept(tmp_path, ["a"], make)
+    first = cached_sequences(tmp_path, ["a"], make)
     (file,) = (tmp_path / "tokens").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:keep])
-    assert kept(tmp_path, ["a"], make).tokens.tolist() == first.tokens.tolist()
+    assert cached_sequences(tmp_path, ["a"], make).tokens.tolist() == first.tokens.tolist()
     assert file.stat().st_size == len(whole)

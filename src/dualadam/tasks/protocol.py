@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -30,6 +32,9 @@ class Metric:
     def sign(self) -> float:
         """The factor that makes a positive difference an improvement."""
         return 1.0 if self.higher_is_better else -1.0
+
+
+ACCURACY = {"accuracy": Metric("%", of_examples=True)}
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,67 @@ class FineTuning:
                 raise InvalidValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}.")
         # 16 and 16.0 are the same setting and must give the same run key
         object.__setattr__(self, "lora_alpha", float(self.lora_alpha))
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a task is made. See ``get_task``."""
+
+    data: str | None = None
+    subset: int | None = None
+    device: str = "cpu"
+    precision: str = "float32"
+    language: FineTuning | None = None
+    at_once: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskEntry(ABC):
+    """What is known of a task without its data, and how the task is made.
+
+    Args:
+        name: its key in ``TASKS``.
+        summary: one line for ``dualadam list``.
+        models: the names that ``Task.make_model`` takes.
+        num_train: examples of the whole training split; None where it depends on the user's data.
+        metrics: the first one decides a study, unless its spec names another.
+        num_classes: None where there are none, or where it depends on the user's data.
+        language: the kind of a language task, which takes any pretrained model; None for images.
+    """
+
+    name: str
+    summary: str
+    models: tuple[str, ...]
+    num_train: int | None
+    metrics: Mapping[str, Metric]
+    num_classes: int | None = None
+    language: Literal["classification", "generation"] | None = None
+
+    @abstractmethod
+    def check(self, data: str | None, language: FineTuning | None) -> None:
+        """Check that the task can be loaded. See ``check_data``."""
+
+    @abstractmethod
+    def load(self, options: LoadOptions) -> Task:
+        """Read the data and return the task. See ``get_task``."""
+
+    @abstractmethod
+    def synthetic(self, batch_size: int, options: LoadOptions) -> Task | None:
+        """Return a task of noise. See ``synthetic_task``."""
+
+    def takes(self, model: str) -> bool:
+        """Whether the task takes a model of this name.
+
+        A language task takes any folder or hub name, which are the names with a slash.
+        """
+        return model in self.models or (
+            self.language is not None and ("/" in model or os.sep in model)
+        )
+
+    def steps_per_epoch(self, batch_size: int, subset: int | None) -> int | None:
+        """Return the number of full batches of an epoch; None where it depends on the data."""
+        count = subset or self.num_train
+        return None if count is None else count // batch_size
 
 
 def _integer(value: object, low: int, high: int) -> tuple[bool, str]:

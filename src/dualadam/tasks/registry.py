@@ -1,0 +1,122 @@
+"""All tasks by name, and how one is loaded."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from dualadam.errors import InvalidValueError
+from dualadam.tasks.images.cifar import CIFAR10, CIFAR100
+from dualadam.tasks.images.digits import DIGITS
+from dualadam.tasks.images.fashion_mnist import FASHION_MNIST
+from dualadam.tasks.images.image_folder import IMAGE_FOLDER
+from dualadam.tasks.images.imagenet import IMAGENET
+from dualadam.tasks.images.tiny_imagenet import TINY_IMAGENET
+from dualadam.tasks.language.bbc_news import BBC_NEWS
+from dualadam.tasks.language.gsm8k import GSM8K
+from dualadam.tasks.language.gsm_symbolic import GSM_SYMBOLIC
+from dualadam.tasks.language.newsgroups import NEWSGROUPS
+from dualadam.tasks.language.own_texts import JSONL_CLASSIFICATION, JSONL_GENERATION
+from dualadam.tasks.language.rotten_tomatoes import ROTTEN_TOMATOES
+from dualadam.tasks.protocol import FineTuning, LoadOptions, Task, TaskEntry
+
+TASKS: dict[str, TaskEntry] = {
+    entry.name: entry
+    for entry in (
+        DIGITS,
+        FASHION_MNIST,
+        CIFAR10,
+        CIFAR100,
+        TINY_IMAGENET,
+        IMAGENET,
+        IMAGE_FOLDER,
+        BBC_NEWS,
+        ROTTEN_TOMATOES,
+        NEWSGROUPS,
+        JSONL_CLASSIFICATION,
+        GSM8K,
+        GSM_SYMBOLIC,
+        JSONL_GENERATION,
+    )
+}
+
+
+@functools.lru_cache(maxsize=2)
+def get_task(
+    name: str,
+    data: str | None = None,
+    subset: int | None = None,
+    device: str = "cpu",
+    precision: str = "float32",
+    language: FineTuning | None = None,
+    evaluate_at_most: int | None = None,
+    at_once: int | None = None,
+) -> Task:
+    """Load a task, once per process.
+
+    Args:
+        name: a key of ``TASKS``.
+        data: the folder with the data sets; None takes the environment variable DUALADAM_DATA.
+        subset: number of training examples, a fixed stratified sample; None takes all.
+        device: where model and data live.
+        precision: "float32", or "bfloat16" for autocast of the forward pass.
+        language: the model of a language task and how it is trained; None takes the task's first
+            model and the defaults.
+        evaluate_at_most: examples of the validation and of the test split that are scored, at most;
+            None scores all.
+        at_once: examples of one forward pass when a language task is scored, at most.
+
+    Raises:
+        InvalidValueError: there is no task of this name, or its data is damaged.
+        MissingFileError: the data is not there; the message says what is expected where.
+        MissingExtraError: a library that the task needs is not installed.
+    """
+    if name not in TASKS:
+        raise InvalidValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
+    task = TASKS[name].load(LoadOptions(data, subset, device, precision, language, at_once))
+    if evaluate_at_most is not None:
+        task.limit_evaluation(evaluate_at_most)
+    return task
+
+
+def check_data(name: str, data: str | None = None, language: FineTuning | None = None) -> None:
+    """Check that a task's data, libraries and model are there, without reading them.
+
+    Raises:
+        MissingFileError: the data or the model is not there; the message says what is expected
+            where, and how to get it.
+        MissingExtraError: a library that the task needs is not installed.
+    """
+    TASKS[name].check(data, language)
+
+
+def check_device(device: str) -> None:
+    """Check that torch can use a device on this machine.
+
+    Raises:
+        InvalidValueError: torch cannot make a tensor there; the message has torch's reason.
+    """
+    try:
+        torch.zeros((), device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InvalidValueError(
+            f"device must be one that torch has here, such as cpu, got {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def synthetic_task(
+    name: str,
+    batch_size: int,
+    device: str = "cpu",
+    precision: str = "float32",
+    language: FineTuning | None = None,
+) -> Task | None:
+    """Return a task of noise with the shapes of a data set, for timing a step without the data.
+
+    Returns:
+        The task; None where the shapes depend on the user's data.
+    """
+    options = LoadOptions(device=device, precision=precision, language=language)
+    return TASKS[name].synthetic(batch_size, options)
