@@ -1,9 +1,6 @@
-"""Fine-tune an encoder with transformers' Trainer.
+"""Fine-tune an encoder with transformers' Trainer: python examples/trainer.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
 
-    python examples/trainer.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
-
-A line of the file has a "text" and a "label". Without arguments a small new model learns the words
-below.
+A line of the file has a "text" and a "label". Without arguments a small new model learns the words below.
 """
 
 import argparse
@@ -85,10 +82,10 @@ encoded = [
     for row in rows
 ]
 
-# The folder holds the checkpoints. train(resume_from_checkpoint=True) resumes bit for bit.
-with tempfile.TemporaryDirectory() as folder:
+with (
+    tempfile.TemporaryDirectory() as folder
+):  # for the checkpoints; train(resume_from_checkpoint=True) goes on from the last, bit for bit
     lr = 1e-4 if options.model else 1e-3
-    switch_rate = switch_rate_for(options.steps)
     arguments = TrainingArguments(
         folder, max_steps=options.steps, weight_decay=0.01, warmup_steps=0, report_to=[]
     )
@@ -102,10 +99,13 @@ with tempfile.TemporaryDirectory() as folder:
             "accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())
         },
         # was: optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": lr}),
-        optimizer_cls_and_kwargs=(DualAdam, {"lr": lr, "switch_rate": switch_rate}),
+        optimizer_cls_and_kwargs=(
+            DualAdam,
+            {"lr": lr, "switch_rate": switch_rate_for(arguments.max_steps)},
+        ),
     )
     trainer.train()
     accuracy = trainer.evaluate()["eval_accuracy"]
-print(diagnose(trainer.optimizer))  # diagnose unwraps the Trainer's optimizer
+print(diagnose(trainer.optimizer))  # the Trainer wraps the optimizer; diagnose looks inside
 print(f"held-out accuracy {accuracy:.3f}, {len(labels)} classes")
 assert options.data or accuracy > 0.9, accuracy

@@ -44,6 +44,7 @@ PUBLIC_ROOT = {
     "InvAdam": "optim",
     "decay_groups": "optim",
     "diagnose": "optim",
+    "fused_status": "optim",
     "switch_rate_for": "optim",
 }
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -95,7 +96,15 @@ def test_importing_dualadam_adds_only_its_own_modules_to_what_torch_loads_and_of
 
 
 def test_the_public_names_are_these():
-    names = {"DualAdam", "InvAdam", "__version__", "decay_groups", "diagnose", "switch_rate_for"}
+    names = {
+        "DualAdam",
+        "InvAdam",
+        "__version__",
+        "decay_groups",
+        "diagnose",
+        "fused_status",
+        "switch_rate_for",
+    }
     assert set(dualadam.__all__) == names
     assert all(getattr(dualadam, name).__doc__ for name in names)
 

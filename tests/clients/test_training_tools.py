@@ -103,7 +103,7 @@ def test_the_default_path_on_the_cpu_is_the_loop(monkeypatch: pytest.MonkeyPatch
     called = []
     for path in PATHS:
         monkeypatch.setattr(
-            f"dualadam.optim.dualadam_base.update_{path}",
+            f"dualadam.optim._step.paths.update_{path}",
             lambda *_, path=path, **__: called.append(path),
         )
     for foreach in (None, False, True):
@@ -151,7 +151,7 @@ def test_the_default_path_on_a_gpu_is_foreach(monkeypatch: pytest.MonkeyPatch):
     weight.grad = torch.ones(2, device="cuda")
     called = []
     monkeypatch.setattr(
-        "dualadam.optim.dualadam_base.update_foreach", lambda *_, **__: called.append("foreach")
+        "dualadam.optim._step.paths.update_foreach", lambda *_, **__: called.append("foreach")
     )
     DualAdam([weight]).step()
     assert called == ["foreach"]

@@ -1,4 +1,4 @@
-"""The fused step for CUDA, as far as a machine without a GPU can show it; and shards, which every device's kernel takes."""
+"""The fused step for CUDA as far as it shows without a GPU; and shards, on any device."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from dualadam import DualAdam
 from dualadam.optim import fused_status
 from dualadam.optim._kernels.torch_fused import update_torch_fused
+from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.loop import update_loop
 from dualadam.optim._step.settings import StepSettings
 
@@ -71,31 +72,40 @@ def normal(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> Tensor:
 def test_torchs_fused_adamw_and_a_foreach_part_are_the_loop(
     dtype: torch.dtype, switch_rate: float, maximize: bool
 ) -> None:
-    """Called as it is: on the CPU the step itself prefers the loop. The second tensor joins two steps late and mixes for longer."""
+    """On the CPU the step itself prefers the loop, so the function is called directly.
+
+    The second tensor joins two steps late and mixes for longer.
+    """
     settings = StepSettings(
-        1e-2,
-        0.9,
-        0.99,
-        1e-8,
-        0.1,
-        switch_rate,
-        maximize,
+        lr=1e-2,
+        beta1=0.9,
+        beta2=0.99,
+        eps=1e-8,
+        weight_decay=0.1,
+        switch_rate=switch_rate,
+        maximize=maximize,
         on_device=False,
         stochastic_rounding=False,
     )
     shapes = ((100, 3), (7,), (0,), ())
     ends = []
     for update in (update_loop, update_torch_fused):
-        columns: list[list[Tensor]] = [[normal(s, i, dtype) for i, s in enumerate(shapes)]]
-        columns += [[torch.zeros_like(p) for p in columns[0]] for _ in range(2)]
-        steps = [torch.zeros(()) for _ in shapes]
+        params = [normal(s, i, dtype) for i, s in enumerate(shapes)]
+        columns = Columns(
+            params=params,
+            grads=[],
+            exp_avgs=[torch.zeros_like(p) for p in params],
+            exp_avg_sqs=[torch.zeros_like(p) for p in params],
+            steps=[torch.zeros(()) for _ in shapes],
+            places=list(range(len(shapes))),
+        )
         for step in range(9):
             grads = [normal(s, 100 + 10 * step + i, dtype) for i, s in enumerate(shapes)]
             joined = [i for i in range(len(shapes)) if i != 1 or step >= 2]
-            p, m, v, g, t = ([column[i] for i in joined] for column in (*columns, grads, steps))
-            update(p, g, m, v, t, joined, settings)
-        ends.append([*columns[0], *columns[1], *columns[2], *steps])
-    eps = torch.finfo(dtype).eps  # a few roundings in each of 9 steps, of numbers up to about 4
+            update(columns._replace(grads=grads).pick(joined), settings)
+        ends.append([*params, *columns.exp_avgs, *columns.exp_avg_sqs, *columns.steps])
+    # a few roundings in each of 9 steps, of numbers up to about 4
+    eps = torch.finfo(dtype).eps
     for e, a in zip(*ends, strict=True):
         torch.testing.assert_close(a, e, rtol=40 * eps, atol=40 * eps)
 
@@ -109,7 +119,8 @@ def test_a_tensor_lr_reaches_the_kernel_as_it_is(monkeypatch: pytest.MonkeyPatch
     """Reading it on the host would wait for the device."""
     seen: list[Any] = []
     monkeypatch.setattr(
-        "dualadam.optim.dualadam_base.update_fused", lambda *args, **scale: seen.append(args[-1].lr)
+        "dualadam.optim._step.paths.update_fused",
+        lambda columns, settings: seen.append(settings.lr),
     )
     p, lr = torch.nn.Parameter(torch.ones(3)), torch.tensor(1e-3)
     p.grad = torch.ones(3)

@@ -13,6 +13,7 @@ from torch import Tensor
 from dualadam import DualAdam, InvAdam
 from dualadam.optim import fused_status
 from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._step.columns import Columns, TensorRow
 
 pytestmark = pytest.mark.usefixtures("needs_the_kernel")
 
@@ -89,6 +90,18 @@ def test_a_parameter_is_updated_where_it_lies() -> None:
     assert not changed[50:].any()
 
 
+def row_of(param: Tensor, optimizer: Any) -> TensorRow:
+    state = optimizer.state[param]
+    assert param.grad is not None
+    return TensorRow(
+        param, param.grad, state["exp_avg"], state["exp_avg_sq"], state["step"], place=0
+    )
+
+
+def columns_of(rows: list[TensorRow]) -> Columns:
+    return Columns(*map(list, zip(*rows, strict=True)))
+
+
 class Subclass(Tensor):
     pass
 
@@ -130,33 +143,30 @@ def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: st
     refused = DualAdam([FALLS_BACK[reason]()], fused=True)
     refused.step()
     rows = [
-        (p, p.grad, *(optimizer.state[p][key] for key in ("exp_avg", "exp_avg_sq", "step")))
+        row_of(p, optimizer)
         for optimizer in (plain[1], refused)
         for p in optimizer.param_groups[0]["params"]
     ]
-    assert [cpu_kernel.refuses(*row) is None for row in rows] == [True, True, True, False]
-    assert cpu_kernel.takes_all(*zip(*rows[:3], strict=True))
+    assert [cpu_kernel.refuses(row) is None for row in rows] == [True, True, True, False]
+    assert cpu_kernel.takes_all(columns_of(rows[:3]))
     for where in range(4):  # wherever it stands among the others
         mixed = [*rows[:where], rows[3], *rows[where:3]]
-        assert not cpu_kernel.takes_all(*zip(*mixed, strict=True))
+        assert not cpu_kernel.takes_all(columns_of(mixed))
 
 
 def test_a_state_of_another_shape_never_reaches_the_kernel() -> None:
     params, optimizer = trained("fused", [normal(8)], 1)
-    for key, wrong in (
-        ("exp_avg", torch.zeros(4)),
-        ("exp_avg_sq", torch.zeros(4)),
-        ("step", torch.zeros(0)),
+    row = row_of(params[0], optimizer)
+    half, small = row.exp_avg.half(), torch.zeros(4)
+    for wrong in (
+        row._replace(exp_avg=small),
+        row._replace(exp_avg_sq=small),
+        row._replace(step=torch.zeros(0)),
+        row._replace(exp_avg=half, exp_avg_sq=half),
+        row._replace(grad=row.grad.to("meta")),
     ):
-        state = {**optimizer.state[params[0]], key: wrong}
-        row = (params[0], params[0].grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
-        assert cpu_kernel.refuses(*row)
-        assert not cpu_kernel.takes_all(*([value] for value in row))
-    half = optimizer.state[params[0]]["exp_avg"].half()
-    for grad in (params[0].grad, params[0].grad.to("meta")):
-        row = (params[0], grad, half, half, optimizer.state[params[0]]["step"])
-        assert cpu_kernel.refuses(*row)
-        assert not cpu_kernel.takes_all(*([value] for value in row))
+        assert cpu_kernel.refuses(wrong)
+        assert not cpu_kernel.takes_all(columns_of([wrong]))
 
 
 def test_parameters_that_join_late_keep_their_own_step_in_one_group() -> None:

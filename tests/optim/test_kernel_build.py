@@ -86,7 +86,7 @@ def missing_roots(code: str) -> list[str]:
 
 def test_packed_square_roots_are_in_the_machine_code(wheel: Path, tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
-        library = archive.extract("dualadam/optim/libdualadam_cpu.so", tmp_path)
+        library = archive.extract("dualadam/optim/_kernels/libdualadam_cpu.so", tmp_path)
     assert missing_roots(machine_code(Path(library))) == []
 
 
@@ -105,8 +105,9 @@ import itertools, sys, warnings
 from pathlib import Path
 import torch
 from dualadam import DualAdam
-from dualadam.optim import fused_status
+from dualadam.optim import fused_status, memory_traffic
 from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.settings import StepSettings
 
 cpu_kernel.LIBRARY = Path(sys.argv[1])
@@ -126,17 +127,16 @@ for (dtype, state_dtype), noisy, wide, threads in itertools.product(DTYPES, (Fal
     assert fused_status(optimizer).paths == {"fused": len(params)}
     num_tensors += len(params)
 for n in SIZES:
-    cpu_kernel.stream(*(torch.ones(n) for _ in range(4)))
+    memory_traffic(*(torch.ones(n) for _ in range(4)))
 print(num_tensors, "tensors")
 
 if len(sys.argv) > 2:  # one element more than there is
     tensors = [torch.ones(n) for n in (33, 32, 33, 33)]
-    cpu_kernel.refuses = lambda *row: None
     p = torch.nn.Parameter(tensors[0])
-    state = {"exp_avg": tensors[2], "exp_avg_sq": tensors[3], "step": torch.tensor(1.0)}
-    row = ([p], [tensors[1]], [tensors[2]], [tensors[3]], [torch.tensor(1.0)], [0])
-    settings = StepSettings(1e-3, 0.9, 0.999, 1e-8, 0.0, 0.0, maximize=False, on_device=False, stochastic_rounding=False)
-    cpu_kernel.step_tensors(*row, settings, grad_scale=None, found_inf=None)
+    columns = Columns([p], [tensors[1]], [tensors[2]], [tensors[3]], [torch.tensor(1.0)], [0])
+    numbers = dict(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, switch_rate=0.0)
+    settings = StepSettings(**numbers, maximize=False, on_device=False, stochastic_rounding=False)
+    cpu_kernel.step_tensors(columns, settings)
 """
 
 
@@ -154,7 +154,7 @@ def test_under_the_address_sanitizer_no_byte_outside_the_tensors_is_touched(tmp_
         cwd=ROOT,
         **sanitize,
     )
-    library = tmp_path / "lib/dualadam/optim/libdualadam_cpu.so"
+    library = tmp_path / "lib/dualadam/optim/_kernels/libdualadam_cpu.so"
     names = ("libasan.so", "libstdc++.so")
     runtime = [
         subprocess.run(

@@ -1,4 +1,4 @@
-"""A tensor worked through in pieces gets the bits that it gets as a whole."""
+"""A tensor that is stepped in pieces gets the bits that it gets as a whole."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from cases import LAYOUTS, Case, assert_same_bits, randn, state_bits
 
-from dualadam.optim._step import loop as _loop
-from dualadam.optim._step import slices as _slices
+from dualadam.optim._step import loop, slices
+from dualadam.optim._step.columns import TensorRow
+from dualadam.optim._step.slices import pieces
 
-pieces = _slices.pieces
 ROUNDED = {
     "state_dtype": torch.bfloat16,
     "stochastic_rounding": True,
@@ -37,20 +37,20 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
 ):
     case = Case(layout, settings, layout)
     made = []
-    monkeypatch.setattr(_slices, "SHARE_OF_ALL", 1)
-    monkeypatch.setattr(_loop, "SHARE_OF_LARGEST", 1)
-    monkeypatch.setattr(_slices, "LEAST", 1)
+    monkeypatch.setattr(slices, "SHARE_OF_ALL", 1)
+    monkeypatch.setattr(loop, "SHARE_OF_LARGEST", 1)
+    monkeypatch.setattr(slices, "LEAST", 1)
     cuts: list[int] = []
 
-    def counted(*tensors: torch.Tensor, size: int):
-        found = pieces(*tensors, size=size)
+    def counted(row: TensorRow, size: int):
+        found = pieces(row, size)
         cuts.append(len(found))
         return found
 
-    for module in (_slices, _loop):
+    for module in (slices, loop):
         monkeypatch.setattr(module, "pieces", counted)
     for size in (5, 2**18):
-        monkeypatch.setattr(_slices, "MOST", {"cpu": size})
+        monkeypatch.setattr(slices, "MOST", {"cpu": size})
         monkeypatch.setitem(LAYOUTS, layout, LAYOUTS_IN_FEW_BITS[layout])
         params = case.make_params()
         optimizer = case.make(params, path)
@@ -66,44 +66,48 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
     assert_same_bits(*made)
 
 
+def row_of(*tensors: torch.Tensor, place: int = 0) -> TensorRow:
+    return TensorRow(*tensors, step=torch.tensor(1.0), place=place)
+
+
+def cuts(*tensors: torch.Tensor) -> list[int]:
+    """Return where the pieces of at most 5 elements begin."""
+    return [piece.first for piece in pieces(row_of(*tensors), 5)]
+
+
 @torch.no_grad()
-def test_what_is_cut_and_what_is_not(monkeypatch: pytest.MonkeyPatch):
-    for name, value in (("SHARE_OF_ALL", 1), ("LEAST", 1), ("MOST", {"cpu": 5})):
-        monkeypatch.setattr(_slices, name, value)
+def test_what_is_cut_and_what_is_not():
     half, full = torch.zeros(3, 4, dtype=torch.bfloat16), torch.zeros(3, 4)
-    assert [first for first, _ in _slices.pieces(half, half, full, full, size=5)] == [0, 5, 10]
-    assert [first for first, _ in _slices.pieces(full, full, half, half, size=5)] == [0, 5, 10]
-    for whole in [
-        (full,) * 4,
-        (half, half.t().contiguous().t(), full, full),
-        (half[:1], half[:1], full[:1], full[:1]),
-    ]:
-        assert [first for first, _ in _slices.pieces(*whole, size=5)] == [0]
-    step = torch.tensor(1.0)
-    rows = [(half[:1], half[:1], full[:1], full[:1], step, place) for place in range(3)]
-    other = half[:1].half()
-    rows += [
-        (full, full, full, full, step, 3),
-        (other, other, full[:1], full[:1], step, 4),
-        (full, full, full, full, step, 5),
-    ]
-    rows += [(half[0, :1], half[0, :1], full[0, :1], full[0, :1], step, 6)]
-    # four elements of bfloat16 thrice and one more, what needs no copies, float16
-    assert [[place for *_, place in batch] for batch in _slices.batches(rows)] == [
-        [0],
-        [1],
-        [2, 6],
-        [3, 5],
-        [4],
-    ]
-    alike = half.view(3, 4, 1, 1).as_strided(
-        (3, 4, 1, 1), (4, 1, 4, 4)
-    )  # but for dimensions of one element
-    assert [
-        first
-        for first, _ in _slices.pieces(
-            half.view(3, 4, 1, 1), alike, *[full.view(3, 4, 1, 1)] * 2, size=5
-        )
-    ] == [0, 5, 10]
+    assert cuts(half, half, full, full) == [0, 5, 10]
+    assert cuts(full, full, half, half) == [0, 5, 10]
+    assert cuts(full, full, full, full) == [0]
+    assert cuts(half, half.t().contiguous().t(), full, full) == [0]
+    assert cuts(half[:1], half[:1], full[:1], full[:1]) == [0]
+    # alike except for dimensions of one element
+    column, moments = half.view(3, 4, 1, 1), full.view(3, 4, 1, 1)
+    alike = column.as_strided((3, 4, 1, 1), (4, 1, 4, 4))
+    assert cuts(column, alike, moments, moments) == [0, 5, 10]
     with torch.enable_grad():  # a differentiated step
-        assert [first for first, _ in _slices.pieces(half, half, full, full, size=5)] == [0]
+        assert cuts(half, half, full, full) == [0]
+
+
+@torch.no_grad()
+def test_batches_share_a_device_and_a_dtype_and_are_bounded_where_copies_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    for name, value in (("SHARE_OF_ALL", 1), ("LEAST", 1), ("MOST", {"cpu": 5})):
+        monkeypatch.setattr(slices, name, value)
+    half, full = torch.zeros(1, 4, dtype=torch.bfloat16), torch.zeros(1, 4)
+    whole, other = torch.zeros(3, 4), half.half()
+    rows = [
+        row_of(half, half, full, full, place=0),
+        row_of(half, half, full, full, place=1),
+        row_of(half, half, full, full, place=2),
+        row_of(whole, whole, whole, whole, place=3),
+        row_of(other, other, full, full, place=4),
+        row_of(whole, whole, whole, whole, place=5),
+        row_of(half[0, :1], half[0, :1], full[0, :1], full[0, :1], place=6),
+    ]
+    # four elements of bfloat16 thrice and one more, what needs no copies, float16
+    expected = [[0], [1], [2, 6], [3, 5], [4]]
+    assert [[piece.row.place for piece in batch] for batch in slices.batches(rows)] == expected

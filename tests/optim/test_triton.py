@@ -1,4 +1,4 @@
-"""The CUDA kernel without a GPU: in Triton's interpreter against the loop, and compiled for a Hopper GPU with its machine code read."""
+"""The CUDA kernel without a GPU: interpreted, against the loop; and compiled for a Hopper GPU."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, dict[str, Any]]:
-    """Return what every case gave, run in a process whose triton interprets."""
-    # numpy stands in for the device, and warns of the inf / inf that a missing gradient makes
+    """Return the results of every case, from a process whose triton interprets."""
+    # NumPy emulates the device, and warns of the inf / inf of a gradient that is not finite
     command = [
         sys.executable,
         "-W",
@@ -48,12 +48,11 @@ def test_in_the_interpreter_the_kernel_is_the_loop(
     interpreted: dict[str, dict[str, Any]], name: str
 ) -> None:
     row = interpreted[name]
-    # float32: six steps, each up to a unit from torch's square root and the order of the roundings; half precision: the same float32
-    # numbers to well within half a unit of the stored ones, rounded with the same noise
+    # float32: six steps, each up to a unit, from torch's square root and the order of roundings.
+    # Half precision: nearly the same float32 numbers, rounded with the same noise.
     assert row["difference"] <= (4 if CASES[name][0] == torch.float32 else 0)
-    assert (
-        row["moments"] <= 2**-21
-    )  # of the largest one: two roundings a step where the loop has one
+    # of the largest moment: two roundings per step where the loop has one
+    assert row["moments"] <= 2**-21
     for key in ("same_kind", "steps", "versions", "unchanged_beside"):
         assert row[key], key
 

@@ -1,8 +1,11 @@
-"""Run by tests/optim/test_triton.py in a process of its own: Triton's interpreter has to be chosen before triton is imported.
+"""The cases of test_triton.py, which runs them in a process with Triton's interpreter.
+
+The interpreter has to be chosen before triton is imported:
 
     TRITON_INTERPRET=1 PYTHONPATH=src python tests/optim/triton_cases.py
 
-CPU tensors go through the CUDA kernel, instruction by instruction, and are held against the loop. Prints one line of JSON a case.
+CPU tensors go through the CUDA kernel, instruction by instruction, and are compared with the loop.
+Prints one line of JSON per case.
 """
 
 from __future__ import annotations
@@ -17,13 +20,8 @@ from dualadam import DualAdam, InvAdam
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._step import fused as _fused
 
-NUMBERS = (
-    130,
-    1,
-    0,
-    64,
-    33,
-)  # elements of the tensors: chunks of 64 with and without a rest, one element, none
+# elements of the tensors: chunks of 64 with and without a rest, one element, none
+NUMBERS = (130, 1, 0, 64, 33)
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
 
 # name: (dtype, settings, what is special)
@@ -71,7 +69,7 @@ def values(dtype: torch.dtype, unaligned: bool) -> list[torch.nn.Parameter]:
 
 
 def run(name: str) -> dict[str, Any]:
-    """Return the largest difference between the kernel and the loop, in units of the parameter's dtype, and what else is asked."""
+    """Return the largest difference between kernel and loop, in units of the dtype, and more."""
     dtype, settings, special = CASES[name]
     optimizer = InvAdam if special == "InvAdam" else DualAdam
     settings = {"lr": 1e-2, **settings}
@@ -132,7 +130,7 @@ def run(name: str) -> dict[str, Any]:
 
 
 def _untouched(params: list[torch.nn.Parameter], dtype: torch.dtype) -> bool:
-    """Whether the element before each unaligned tensor is what it was."""
+    """Whether the element before each unaligned tensor is unchanged."""
     fresh = values(dtype, True)
     first: list[tuple[Tensor, Tensor]] = [
         (p.detach()._base, q.detach()._base) for p, q in zip(params, fresh, strict=True)
@@ -143,6 +141,6 @@ def _untouched(params: list[torch.nn.Parameter], dtype: torch.dtype) -> bool:
 if __name__ == "__main__":
     triton_kernel.CHUNK, triton_kernel.BLOCK = 64, 16
     _fused.KERNELS["cpu"] = triton_kernel
-    triton_kernel.takes_all = lambda *columns: True  # type: ignore[assignment]
+    triton_kernel.takes_all = lambda columns: True  # type: ignore[assignment]
     for case in CASES:
         print(json.dumps(run(case)), flush=True)

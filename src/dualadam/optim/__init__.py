@@ -1,6 +1,8 @@
-"""The optimizers. This package knows nobody else in the house and needs torch alone."""
+"""The optimizers. This package needs torch alone and imports nothing else of dualadam."""
 
+from dualadam.optim._kernels.cpu import memory_traffic
 from dualadam.optim._kernels.status import FusedStatus, fused_status
+from dualadam.optim._step.equations import mixing_weight
 from dualadam.optim.diagnostics import Diagnosis, diagnose
 from dualadam.optim.dualadam import DualAdam, InvAdam
 from dualadam.optim.groups import decay_groups
@@ -14,5 +16,7 @@ __all__ = [
     "decay_groups",
     "diagnose",
     "fused_status",
+    "memory_traffic",
+    "mixing_weight",
     "switch_rate_for",
 ]

@@ -1,4 +1,7 @@
-"""What the settings of a parameter group may be: checked once, before any step, in torch's own words where torch has them."""
+"""What the settings of a parameter group may be; checked once, before any step.
+
+The messages are torch's own where torch has them.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,50 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
-def _require_number(name: str, value: Any, *, tensor: bool = False) -> None:
-    if isinstance(value, Tensor) and tensor:
-        if value.numel() != 1:
-            raise ValueError(f"Tensor {name} must be 1-element")
-    elif isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(
-            f"{name} must be a number{' or a 1-element tensor' if tensor else ''}, got {type(value).__name__} {value!r}."
-        )
+OPTIONAL_FLAGS = ("foreach", "fused")  # None leaves the choice to torch's rule
+FLAGS = (*OPTIONAL_FLAGS, "maximize", "capturable", "differentiable", "stochastic_rounding")
+TORCHS_NAMES = {"eps": "epsilon", "weight_decay": "weight_decay"}
 
 
 def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse settings out of range, of the wrong type, in conflict with each other, or with a key that looks misspelt."""
+    """Check the settings of a group.
+
+    Args:
+        settings: every setting of the group, and keys that users and schedulers have added.
+        known: names of the settings that the optimizer has.
+
+    Raises:
+        ValueError: a value is out of range, or a key looks like a misspelt setting.
+        TypeError: a value has the wrong type.
+        RuntimeError: two settings exclude each other.
+    """
     known = list(known)
+    _check_names(settings, known)
+    _check_numbers(settings, known)
+    _check_flags(settings)
+    _check_combinations(settings)
+
+
+def _check_names(settings: Mapping[str, Any], known: list[str]) -> None:
+    """Refuse what looks misspelt, or belongs to another optimizer."""
     for key in settings:
-        if key not in known and (
-            close := difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
-        ):
+        if key in known:
+            continue
+        close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
+        if close:
             raise ValueError(
                 f"Unknown setting {key!r} in a parameter group; did you mean {close[0]!r}?"
             )
+    if "switch_rate" in settings and "switch_rate" not in known:
+        raise ValueError("InvAdam has no switch_rate; use DualAdam.")
+    if settings.get("amsgrad"):  # a group written for torch.optim.AdamW
+        raise ValueError(
+            f"amsgrad must be False, got {settings['amsgrad']}: it has no counterpart here."
+        )
 
+
+def _check_numbers(settings: Mapping[str, Any], known: list[str]) -> None:
+    """Refuse numbers out of range."""
     lr, betas = settings["lr"], settings["betas"]
     _require_number("lr", lr, tensor=True)
     if not 0.0 <= lr < math.inf:
@@ -46,41 +71,46 @@ def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
             raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
     if isinstance(betas[0], Tensor) != isinstance(betas[1], Tensor):
         raise ValueError("betas must be either both floats or both Tensors")
-    for name, words in (("eps", "epsilon"), ("weight_decay", "weight_decay")):
+    for name, torchs_name in TORCHS_NAMES.items():
         _require_number(name, settings[name])
         if not 0.0 <= settings[name] < math.inf:
-            raise ValueError(f"Invalid {words} value: {settings[name]}")
-    if "switch_rate" in settings:
-        if "switch_rate" not in known:
-            raise ValueError("InvAdam has no switch_rate; use DualAdam.")
-        _require_number("switch_rate", settings["switch_rate"])
-        if not 0.0 <= settings["switch_rate"] <= 1.0:
+            raise ValueError(f"Invalid {torchs_name} value: {settings[name]}")
+    if "switch_rate" in known:
+        switch_rate = settings["switch_rate"]
+        _require_number("switch_rate", switch_rate)
+        if not 0.0 <= switch_rate <= 1.0:
             raise ValueError(
-                f"switch_rate must be in [0, 1], got {settings['switch_rate']}. switch_rate_for(total_steps) gives one."
+                f"switch_rate must be in [0, 1], got {switch_rate}. "
+                "switch_rate_for(total_steps) gives one."
             )
 
-    if settings.get("amsgrad"):  # a group written for torch.optim.AdamW
-        raise ValueError(
-            f"amsgrad must be False, got {settings['amsgrad']}: it has no counterpart here."
-        )
-    for name in (
-        "foreach",
-        "fused",
-        "maximize",
-        "capturable",
-        "differentiable",
-        "stochastic_rounding",
-    ):
-        if not isinstance(settings[name], bool) and not (
-            settings[name] is None and name in ("foreach", "fused")
-        ):
-            raise TypeError(
-                f"{name} must be True or False{' or None' if name in ('foreach', 'fused') else ''}, got {settings[name]!r}."
-            )
+
+def _require_number(name: str, value: Any, *, tensor: bool = False) -> None:
+    """Refuse anything but a real number, or where allowed a 1-element tensor."""
+    if isinstance(value, Tensor) and tensor:
+        if value.numel() != 1:
+            raise ValueError(f"Tensor {name} must be 1-element")
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        kinds = "a number or a 1-element tensor" if tensor else "a number"
+        raise TypeError(f"{name} must be {kinds}, got {type(value).__name__} {value!r}.")
+
+
+def _check_flags(settings: Mapping[str, Any]) -> None:
+    """Refuse flags that are not booleans, and state dtypes without an implementation."""
+    for name in FLAGS:
+        value, optional = settings[name], name in OPTIONAL_FLAGS
+        if not isinstance(value, bool) and not (value is None and optional):
+            choices = "True or False or None" if optional else "True or False"
+            raise TypeError(f"{name} must be {choices}, got {value!r}.")
     if settings["state_dtype"] not in (None, torch.float32, torch.bfloat16):
         raise ValueError(
-            f"state_dtype must be None, torch.float32 or torch.bfloat16, got {settings['state_dtype']!r}."
+            "state_dtype must be None, torch.float32 or torch.bfloat16, "
+            f"got {settings['state_dtype']!r}."
         )
+
+
+def _check_combinations(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that exclude each other."""
     if settings["fused"]:
         if settings["differentiable"]:
             raise RuntimeError("`fused` does not support `differentiable`")
@@ -88,34 +118,29 @@ def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
     if settings["stochastic_rounding"] and settings["differentiable"]:
         raise RuntimeError("`stochastic_rounding` does not support `differentiable`")
-    if settings["foreach"]:
-        if settings["differentiable"]:
-            raise RuntimeError("`foreach` does not support `differentiable`; leave foreach=None.")
-        if not settings["capturable"]:
-            for name, value in (("lr", lr), ("betas[0]", betas[0]), ("betas[1]", betas[1])):
-                if isinstance(value, Tensor):
-                    raise ValueError(
-                        f"{name} as a Tensor is not supported for capturable=False and foreach=True"
-                    )
-
-
-def check_saved(saved: Mapping[str, Any]) -> None:
-    """Refuse a state_dict that this optimizer cannot continue, and say where it continues otherwise than it was begun."""
-    needed = {"step", "exp_avg", "exp_avg_sq"}
-    for state in saved["state"].values():
-        if not needed <= state.keys():
+    if not settings["foreach"]:
+        return
+    if settings["differentiable"]:
+        raise RuntimeError("`foreach` does not support `differentiable`; leave foreach=None.")
+    if settings["capturable"]:
+        return
+    beta1, beta2 = settings["betas"]
+    for name, value in (("lr", settings["lr"]), ("betas[0]", beta1), ("betas[1]", beta2)):
+        if isinstance(value, Tensor):
             raise ValueError(
-                f"The state of a parameter must have the keys step, exp_avg and exp_avg_sq, got {', '.join(state) or 'none'}."
+                f"{name} as a Tensor is not supported for capturable=False and foreach=True"
             )
-    if any(g.get("amsgrad") for g in saved["param_groups"]) or any(
-        "max_exp_avg_sq" in s for s in saved["state"].values()
-    ):
-        raise ValueError(
-            "The state was made with amsgrad=True, which has no counterpart here; load a state made without it."
+
+
+def check_storage(group: Mapping[str, Any]) -> None:
+    """Refuse a state dtype for complex parameters; warn if nothing is rounded stochastically."""
+    state_dtype, params = group["state_dtype"], group["params"]
+    if state_dtype is not None and any(p.is_complex() for p in params):
+        raise ValueError(f"state_dtype must be None for complex parameters, got {state_dtype}.")
+    stored = {state_dtype, *(p.dtype for p in params)}
+    if group["stochastic_rounding"] and params and torch.bfloat16 not in stored:
+        warnings.warn(
+            "stochastic_rounding=True has no effect: neither the parameters nor their state are "
+            "bfloat16. state_dtype=torch.bfloat16 stores the state in bfloat16.",
+            stacklevel=2,
         )
-    for group in saved["param_groups"]:
-        if group.get("weight_decay") and group.get("decoupled_weight_decay") is False:
-            warnings.warn(
-                f"The coupled weight_decay {group['weight_decay']} of torch.optim.Adam is decoupled here.",
-                stacklevel=4,
-            )

@@ -1,4 +1,4 @@
-"""What the inverse part is doing in this training."""
+"""What the inverse part does in a training."""
 
 from __future__ import annotations
 
@@ -24,25 +24,38 @@ SAMPLE = 1_000_000  # quantiles of larger groups are taken over this many evenly
 
 @dataclass(frozen=True)
 class GroupDiagnosis:
-    """One parameter group; means are over its coordinates. nan where no parameter of the group has been updated yet."""
+    """One parameter group. Every number but the counts is nan before the first update.
+
+    Attributes:
+        group: index of the group.
+        num_coordinates: real coordinates of the parameters that have been updated.
+        mixing_weight: mean of alpha_t, in [0, 1].
+        second_moment_mean: mean of vh, in the unit of a squared gradient.
+        second_moment_q05, second_moment_median, second_moment_q95: quantiles of vh.
+        adam_norm: 2-norm of (1 - alpha) u.
+        inverse_norm: 2-norm of alpha u~.
+        ratio: inverse_norm / adam_norm.
+        effective_weight: mean of w_t; 1 is Adam's own step.
+        inverse_share: share of the coordinates where the inverse part is the larger one, in [0, 1].
+    """
 
     group: int
     num_coordinates: int
-    mixing_weight: float  # alpha_t, [0, 1]
-    second_moment_mean: float  # vh, gradient squared
+    mixing_weight: float
+    second_moment_mean: float
     second_moment_q05: float
     second_moment_median: float
     second_moment_q95: float
-    adam_norm: float  # 2-norm of (1 - alpha) u
-    inverse_norm: float  # 2-norm of alpha u~
-    ratio: float  # inverse_norm / adam_norm
-    effective_weight: float  # mean of w_t: 1 is Adam's own step
-    inverse_share: float  # share of coordinates where the inverse part is the larger one, [0, 1]
+    adam_norm: float
+    inverse_norm: float
+    ratio: float
+    effective_weight: float
+    inverse_share: float
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One row a parameter group: ``print`` it, iterate over it, or log ``as_dict()``."""
+    """One row per parameter group: ``print`` it, iterate over it, or log ``as_dict()``."""
 
     groups: tuple[GroupDiagnosis, ...]
 
@@ -75,7 +88,8 @@ class Diagnosis:
                 f"{g.num_coordinates:,}",
                 f"{g.mixing_weight:.4g}",
                 f"{g.second_moment_mean:.2e}",
-                f"{g.second_moment_q05:.1e} .. {g.second_moment_median:.1e} .. {g.second_moment_q95:.1e}",
+                f"{g.second_moment_q05:.1e} .. {g.second_moment_median:.1e}"
+                f" .. {g.second_moment_q95:.1e}",
                 f"{g.ratio:.2e}",
                 f"{g.effective_weight:.3g}",
                 f"{g.inverse_share:.2%}",
@@ -93,28 +107,33 @@ class Diagnosis:
 def diagnose(optimizer: Optimizer) -> Diagnosis:
     r"""Measure how large the inverse part of the last step was, per parameter group.
 
-    .. math:: R = \frac{\| \alpha u~ \|}{\| (1 - \alpha) u \|}, \quad w_t = (1 - \alpha) + \alpha r^2
+    .. math:: R = \frac{\| \alpha u~ \|}{\| (1 - \alpha) u \|}, \quad
+        w_t = (1 - \alpha) + \alpha r^2
 
-    Reads the state and changes nothing; call it after ``step`` as often as you like (it costs about one step). A ratio far below 1 and
-    a mean w near 1 - alpha say that DualAdam is Adam with a linear warm-up in this training; a ratio of 0.1 or more, that the inverse
-    part acts, and with it the square of the loss scale.
+    This reads the state and changes nothing. Call it after ``step`` as often as you like; it costs
+    about one step. If the ratio R is far below 1 and the mean of w_t is near 1 - alpha, DualAdam is
+    Adam with a linear warm-up in this training. If R is 0.1 or more, the inverse part acts, and
+    with it the square of the loss scale.
 
     Args:
-        optimizer: an ``InvAdam`` or ``DualAdam``, or what a tool has wrapped around one (as accelerate and the Trainer of transformers do).
+        optimizer: an ``InvAdam`` or ``DualAdam``, or what a tool has wrapped around one (as
+            accelerate and the Trainer of transformers do).
 
     Returns:
-        A ``Diagnosis`` with a row a group. In a group whose parameters have different counts, mixing_weight is the mean over coordinates.
-        Quantiles are taken over at most a million evenly spaced coordinates; everything else over all.
+        A ``Diagnosis`` with one row per group. If the parameters of a group have different counts,
+        mixing_weight is the mean over coordinates. Quantiles are taken over at most a million
+        evenly spaced coordinates, everything else over all.
 
     Raises:
-        TypeError: another optimizer.
+        TypeError: the optimizer is of another class.
 
     Example:
         >>> import torch
         >>> from dualadam import DualAdam, diagnose
         >>> w = torch.ones(3, requires_grad=True)
         >>> optimizer = DualAdam([w], switch_rate=0.5)
-        >>> w.sum().backward(); optimizer.step()  # alpha is 1/2 and every gradient 1: both parts are equal
+        >>> w.sum().backward()
+        >>> optimizer.step()  # alpha is 1/2 and every gradient 1, so both parts are equal
         >>> row = diagnose(optimizer).groups[0]
         >>> round(row.mixing_weight, 6), round(row.ratio, 6), round(row.effective_weight, 6)
         (0.5, 1.0, 1.0)
@@ -126,13 +145,13 @@ def diagnose(optimizer: Optimizer) -> Diagnosis:
 
 
 def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis:
+    """Return the row of one group."""
     group = optimizer.param_groups[index]
     beta1, beta2 = (float(b) for b in group["betas"])
     switch_rate, eps = group.get("switch_rate", 0.0), group["eps"]
     states = [optimizer.state[p] for p in group["params"] if optimizer.state.get(p) and p.numel()]
-    total = sum(
-        s["exp_avg"].numel() * (2 if s["exp_avg"].is_complex() else 1) for s in states
-    )  # both parts of a complex number count
+    # both parts of a complex number count
+    total = sum(s["exp_avg"].numel() * (2 if s["exp_avg"].is_complex() else 1) for s in states)
     if not total:
         return GroupDiagnosis(index, 0, *(math.nan,) * 10)
 
@@ -178,6 +197,6 @@ def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis
 
 
 def _real(tensor: Tensor) -> Tensor:
-    """Return the tensor in float64, complex ones as their parts: squares of second moments overflow float32 early."""
+    """Return a tensor as real float64: squares of second moments overflow float32 early."""
     tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     return tensor if tensor.device.type == "mps" else tensor.double()

@@ -1,56 +1,234 @@
-"""The two classes: their formulas, settings and sources."""
+"""DualAdam and InvAdam: their formulas and settings, and the step that both share.
+
+Read from top to bottom: the base with one step of the algorithm, then the two classes. The
+equations are in ``_step/equations.py``, the readable path in ``_step/loop.py``.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.optimizer import ParamsT
+from torch.optim.optimizer import (
+    ParamsT,
+    _get_value,
+    _use_grad_for_differentiable,
+)
 
-from dualadam.optim.dualadam_base import MixedAdam
+from dualadam.optim._step.columns import Columns
+from dualadam.optim._step.fused import require_fused
+from dualadam.optim._step.paths import choose_path
+from dualadam.optim._step.settings import StepSettings
+from dualadam.optim.checks import check_settings, check_storage
+from dualadam.optim.state import completed_loading, new_state, new_step
+
+# torch 2.13 renamed its check that a captured step is a capturable one
+_HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
+_check_graph_capture: Callable[[Optimizer], None] = next(
+    getattr(Optimizer, name) for name in _HEALTH_CHECKS if hasattr(Optimizer, name)
+)
+Loss = TypeVar("Loss")
 
 
-class DualAdam(MixedAdam):
-    r"""Adam that starts as its inverse counterpart and hands over to Adam within 1 / switch_rate steps.
+class _AdamBase(Optimizer):
+    """All of InvAdam and DualAdam except the signature of the constructor."""
+
+    def __init__(self, params: ParamsT, **defaults: Any) -> None:
+        check_settings(defaults, known=defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group with settings of its own, checked like the constructor's arguments."""
+        if isinstance(param_group, dict):
+            check_settings(
+                {**self.defaults, **param_group}, known={*self.defaults, "params", "param_names"}
+            )
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        if group["fused"]:
+            require_fused(group["params"])
+        check_storage(group)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
+    @_use_grad_for_differentiable
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
+        """Perform one optimization step.
+
+        Args:
+            closure: evaluates the model again, with gradients enabled, and returns the loss.
+
+        Returns:
+            What the closure returned, or None.
+        """
+        _check_graph_capture(self)
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            columns = Columns([], [], [], [], [], [])
+            self._init_group(group, *columns)
+            update = choose_path(group, columns.params)
+            update(columns, self._settings_of(group))
+        return loss
+
+    def _init_group(
+        self,
+        group: dict[str, Any],
+        params: list[Tensor],
+        grads: list[Tensor],
+        exp_avgs: list[Tensor],
+        exp_avg_sqs: list[Tensor],
+        steps: list[Tensor],
+        places: list[int],
+    ) -> None:
+        """Append the columns of the group to the lists, and create missing state.
+
+        torch.compile knows this method by its name: it runs it once, outside the graph.
+        """
+        first_place = 0  # parameters in the groups before this one
+        for earlier in self.param_groups:
+            if earlier is group:
+                break
+            first_place += len(earlier["params"])
+        for place, param in enumerate(group["params"], first_place):
+            if param.grad is None:
+                continue
+            if param.grad.is_sparse:
+                raise RuntimeError(
+                    f"{type(self).__name__} does not support sparse gradients; use sparse=False "
+                    "in the embedding or torch.optim.SparseAdam."
+                )
+            state = self.state[param]
+            if not state:
+                state.update(new_state(param, group))
+            if group["differentiable"] and state["step"].requires_grad:
+                raise RuntimeError(
+                    "`requires_grad` is not supported for `step` in differentiable mode"
+                )
+            params.append(param)
+            grads.append(param.grad)
+            exp_avgs.append(state["exp_avg"])
+            exp_avg_sqs.append(state["exp_avg_sq"])
+            steps.append(state["step"])
+            places.append(place)
+
+    def _settings_of(self, group: dict[str, Any]) -> StepSettings:
+        """Return the group's settings as a step uses them."""
+        on_device = group["capturable"] or group["differentiable"] or torch.compiler.is_compiling()
+        # a kernel reads a tensor where it lies
+        value = (lambda x: x) if on_device or group["fused"] else _get_value
+        return StepSettings(
+            lr=value(group["lr"]),
+            beta1=value(group["betas"][0]),
+            beta2=value(group["betas"][1]),
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            switch_rate=group.get("switch_rate", 0.0),
+            maximize=group["maximize"],
+            on_device=on_device,
+            stochastic_rounding=group["stochastic_rounding"],
+            grad_scale=getattr(self, "grad_scale", None),
+            found_inf=getattr(self, "found_inf", None),
+        )
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler leaves unscaling to the step: only where the step is fused."""
+        return all(group["fused"] for group in self.param_groups)
+
+    @torch._disable_dynamo
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state_dict of InvAdam, DualAdam, torch.optim.Adam or torch.optim.AdamW.
+
+        A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has
+        here. The moments get the dtype that the group's ``state_dtype`` says, where torch alone
+        would cast them to the parameter's. A coupled decay of torch.optim.Adam becomes a decoupled
+        one, with a warning.
+
+        Raises:
+            ValueError: the state was made with ``amsgrad=True``, which has no counterpart here, or
+                by an optimizer unlike Adam.
+        """
+        with completed_loading(self):
+            super().load_state_dict(state_dict)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Complete groups and counts that an older version or another optimizer has saved."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for key, value in self.defaults.items():
+                group.setdefault(key, value)
+            for param in group["params"]:
+                of_param = self.state.get(param, {})
+                if of_param and not isinstance(of_param["step"], Tensor):
+                    of_param["step"] = new_step(param, group, float(of_param["step"]))
+
+
+class DualAdam(_AdamBase):
+    r"""Adam that starts as its inverse counterpart and hands over to Adam in 1 / switch_rate steps.
 
     .. math::
-        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t, \quad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
-        \hat m_t &= m_t / (1 - \beta_1^t), \quad \hat v_t = v_t / (1 - \beta_2^t), \quad r_t = \sqrt{\hat v_t} + \epsilon \\
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1) g_t, \quad
+        v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2 \\
+        \hat m_t &= m_t / (1 - \beta_1^t), \quad \hat v_t = v_t / (1 - \beta_2^t), \quad
+        r_t = \sqrt{\hat v_t} + \epsilon \\
         \alpha_t &= \max(0, 1 - \xi t) \\
-        \theta_t &= (1 - \eta \lambda)\, \theta_{t-1} - \eta \left[ (1 - \alpha_t)\, \hat m_t / r_t + \alpha_t\, \hat m_t r_t \right]
+        \theta_t &= (1 - \eta \lambda)\, \theta_{t-1} - \eta \left[
+        (1 - \alpha_t)\, \hat m_t / r_t + \alpha_t\, \hat m_t r_t \right]
 
-    t counts the updates of each parameter by itself, as in torch.optim.Adam: one that joins late gets the right bias correction and
-    its own mixing phase. From the first step with alpha_t = 0 on, the trajectory is torch.optim.AdamW's.
+    t counts the updates of each parameter by itself, as in torch.optim.Adam. A parameter that
+    joins late therefore gets the right bias correction, and a mixing phase of its own. From the
+    first step with alpha_t = 0 on, the trajectory is that of torch.optim.AdamW.
 
-    The step is exactly the Adam step times w_t = xi t + (1 - xi t) r_t^2. In ordinary training r_t^2 is far below 1, and DualAdam is
-    Adam with a linear warm-up of 1 / switch_rate steps; where it is not, the inverse part grows with the square of the loss scale.
-    ``dualadam.diagnose`` says which of the two a training is.
+    The step is exactly the Adam step times w_t = xi t + (1 - xi t) r_t^2. In ordinary training
+    r_t^2 is far below 1, and DualAdam is Adam with a linear warm-up of 1 / switch_rate steps.
+    Where r_t^2 is not small, the inverse part grows with the square of the loss scale.
+    ``dualadam.diagnose`` shows which of the two a training run is.
 
     Args:
         params: parameters, named parameters, or dicts of parameter groups.
-        lr: learning rate eta, at least 0; a 1-element tensor is taken too (not with foreach=True, unless capturable).
-        betas: decay rates of the two moments, each in [0, 1); both numbers or both 1-element tensors.
+        lr: learning rate eta, at least 0. A 1-element tensor is accepted too (with foreach=True
+            only if capturable).
+        betas: decay rates of the two moments, each in [0, 1); two numbers or two 1-element tensors.
         eps: added to the root of the second moment, at least 0, in the unit of a gradient.
-        weight_decay: decoupled decay lambda per unit of lr, at least 0; not scaled by alpha. AdamW's default is 0.01, this one 0.
-        switch_rate: xi per step, in [0, 1]: 0 is InvAdam for ever, 1 is Adam from the first step. See ``switch_rate_for``.
-        foreach: True or False to choose the list-wise path; None takes it for parameters on CUDA, as torch does.
-        fused: True takes one pass over the data per step, in compiled code (on the CPU; see ``dualadam.optim.fused_status``). What the
-            kernel does not take (complex or other dtypes, tensors that are not dense or laid out unlike each other, other devices) takes
-            the path it would take without. Subnormal numbers count as 0. None and False leave it off. Not with foreach or differentiable.
+        weight_decay: decoupled decay lambda per unit of lr, at least 0, not scaled by alpha.
+            AdamW's default is 0.01, this one is 0.
+        switch_rate: xi per step, in [0, 1]. 0 is InvAdam throughout, 1 is Adam from the first
+            step. ``switch_rate_for`` derives it from the length of the training.
+        foreach: True or False chooses or avoids the list-wise path. None uses it for parameters on
+            CUDA, as torch does.
+        fused: True makes one pass over the data per step, in compiled code. What the kernel cannot
+            take falls back to another path: complex parameters, tensors with gaps in memory or
+            laid out differently from each other, other dtypes and devices.
+            ``dualadam.fused_status`` counts them. The kernel treats subnormal numbers as 0. None
+            and False switch it off. Not with foreach or differentiable.
         maximize: ascend instead of descend.
-        capturable: keep the count on the parameter's device, so that the step can be captured in a CUDA graph.
+        capturable: keep the count on the parameter's device, so that a CUDA graph can capture the
+            step.
         differentiable: let autograd record the step.
-        state_dtype: dtype of the two moments: None is the parameter's, float32 for half-precision parameters; torch.bfloat16 halves
-            their memory, with the arithmetic still in float32. Rounded to nearest, a bfloat16 second moment stalls once its relative
-            change per step, at most 1 - beta2, is below 2e-3: use it with stochastic_rounding. Not for complex parameters.
-        stochastic_rounding: round bfloat16 parameters and state to one of the two neighbours, with probabilities that make the mean
-            right, instead of to the nearest. The noise is a hash of the parameter's place in the optimizer, its step and the element:
-            the same in every path, and in a resumed run. float16 is always rounded to nearest.
+        state_dtype: dtype of the two moments. None means the parameter's dtype, or float32 for
+            parameters in half precision. torch.bfloat16 halves the memory of the moments; the
+            arithmetic stays in float32. Rounded to nearest, a bfloat16 second moment stalls when
+            its relative change per step, which is at most 1 - beta2, is below 2e-3: use it with
+            stochastic_rounding. Not for complex parameters.
+        stochastic_rounding: round bfloat16 parameters and moments to one of their two neighbours
+            at random, so that the mean is right, instead of to the nearest. The noise is a hash of
+            the parameter's number in the optimizer, its step and the element, so it is the same in
+            every path and in a resumed run. float16 is always rounded to nearest.
 
     Raises:
-        ValueError: an argument is out of range, or a group has a key that looks like a misspelt setting.
+        ValueError: an argument is out of range, or a group has a key that looks like a misspelt
+            setting.
         TypeError: an argument has the wrong type.
-        RuntimeError: settings that exclude each other, a sparse gradient, or fused=True without the compiled kernel.
+        RuntimeError: two settings exclude each other, a gradient is sparse, or fused=True lacks
+            its compiled kernel.
 
     Example:
         >>> import torch
@@ -65,8 +243,9 @@ class DualAdam(MixedAdam):
         True
 
     References:
-        T. Shi, L. Chen, L. Jin, M. Zhou, arXiv:2603.07122. Deviations: eps in both directions (as their release has it), the mixing
-        weight followed to its end (their release drops the inverse part one step earlier).
+        T. Shi, L. Chen, L. Jin, M. Zhou, arXiv:2603.07122. Deviations: eps is in both directions
+        (as in their release); the mixing weight is followed to its end (their release drops the
+        inverse part one step earlier).
     """
 
     def __init__(
@@ -88,34 +267,35 @@ class DualAdam(MixedAdam):
     ) -> None:
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "switch_rate": switch_rate,
-                "foreach": foreach,
-                "fused": fused,
-                "maximize": maximize,
-                "capturable": capturable,
-                "differentiable": differentiable,
-                "state_dtype": state_dtype,
-                "stochastic_rounding": stochastic_rounding,
-            },
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            switch_rate=switch_rate,
+            foreach=foreach,
+            fused=fused,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
         )
 
 
-class InvAdam(MixedAdam):
-    r"""Adam's inverse counterpart: the moments are multiplied instead of divided.
+class InvAdam(_AdamBase):
+    r"""Adam's inverse counterpart: it multiplies the moments where Adam divides them.
 
-    .. math:: \theta_t = (1 - \eta \lambda)\, \theta_{t-1} - \eta\, \hat m_t (\sqrt{\hat v_t} + \epsilon)
+    .. math::
+        \theta_t = (1 - \eta \lambda)\, \theta_{t-1} - \eta\, \hat m_t (\sqrt{\hat v_t} + \epsilon)
 
-    with the moments of ``DualAdam``, which this is at switch_rate = 0. The step is a gradient squared: multiplying the loss by c
-    multiplies it by c^2, and a usable lr is about 1 / vh times Adam's (near 100 on small networks). Never compare it at Adam's lr.
+    The moments are those of ``DualAdam``, which is this optimizer at switch_rate = 0. The step has
+    the unit of a squared gradient: a loss that is c times as large gives a step c^2 times as large,
+    and a usable lr is about 1 / vh times Adam's (near 100 on small networks). Never compare it at
+    Adam's lr.
 
     Args:
-        params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable, state_dtype, stochastic_rounding:
-            as for ``DualAdam``.
+        params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable,
+            state_dtype, stochastic_rounding: as for ``DualAdam``.
 
     Raises:
         ValueError, TypeError, RuntimeError: as for ``DualAdam``.
@@ -128,11 +308,12 @@ class InvAdam(MixedAdam):
         ...     (scale * w).sum().backward()
         ...     InvAdam([w], lr=1e-4).step()
         ...     return 1.0 - w.item()
-        >>> round(first_step(10.0) / first_step(1.0))  # ten times the gradient, a hundred times the step
+        >>> round(first_step(10.0) / first_step(1.0))  # 10 times the gradient, 100 times the step
         100
 
     References:
-        T. Shi, L. Chen, L. Jin, M. Zhou, arXiv:2603.07122. Deviation: eps in the direction, as their release has it.
+        T. Shi, L. Chen, L. Jin, M. Zhou, arXiv:2603.07122. Deviation: eps is in the direction, as
+        in their release.
     """
 
     def __init__(
@@ -153,24 +334,22 @@ class InvAdam(MixedAdam):
     ) -> None:
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "foreach": foreach,
-                "fused": fused,
-                "maximize": maximize,
-                "capturable": capturable,
-                "differentiable": differentiable,
-                "state_dtype": state_dtype,
-                "stochastic_rounding": stochastic_rounding,
-            },
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            foreach=foreach,
+            fused=fused,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            state_dtype=state_dtype,
+            stochastic_rounding=stochastic_rounding,
         )
 
 
 def unwrap(optimizer: Optimizer) -> DualAdam | InvAdam:
-    """Return the optimizer inside the wrappers that tools put around it: each holds the next as ``optimizer``."""
+    """Return the optimizer inside wrappers of training tools, which hold it as ``optimizer``."""
     inner: object = optimizer
     while not isinstance(inner, DualAdam | InvAdam):
         if not isinstance(inner, Optimizer) or not hasattr(inner, "optimizer"):

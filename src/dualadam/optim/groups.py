@@ -1,4 +1,4 @@
-"""Which parameters decay."""
+"""Which parameters of a model decay."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+NO_DECAY = ("norm", "embedding", "bias or scale", "learned token or position")
+
 
 class DecayGroups(list[dict[str, Any]]):
-    """Two parameter groups for any torch optimizer; ``print`` shows which parameter is in which, and why."""
+    """Two parameter groups for any torch optimizer; ``print`` shows each parameter and the reason.
+
+    Attributes:
+        reasons: by a parameter's name, the class of its module if it decays, else why it does not.
+    """
 
     reasons: dict[str, str]
 
@@ -18,26 +24,33 @@ class DecayGroups(list[dict[str, Any]]):
         for group in self:
             count = sum(p.numel() for p in group["params"])
             lines.append(
-                f"weight_decay {group['weight_decay']:g}: {len(group['params'])} tensors, {count:,} parameters"
+                f"weight_decay {group['weight_decay']:g}: {len(group['params'])} tensors, "
+                f"{count:,} parameters"
             )
             lines += [f"  {name:<50} {self.reasons[name]}" for name in group["names"]]
         return "\n".join(lines)
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> DecayGroups:
-    r"""Split a model's parameters into those that decay and those that do not: norms, biases and embeddings.
+    r"""Split a model's parameters into those that decay and those that do not.
 
-    A parameter does not decay if its module is a normalisation layer (by type, or by a class name with "Norm" in it, as in many
-    language models) or an embedding, if it has at most one dimension, or if it is a learned token or position: a tensor held by a module
-    under another name than ``weight`` whose first dimension is 1. A tensor shared by several modules (tied embeddings) is
-    listed once and does not decay if any of them says so. Frozen parameters are left out.
+    A parameter does not decay if one of these holds:
+
+    * its module is a normalisation layer, by its type or by "Norm" in the name of its class;
+    * its module is an embedding;
+    * it has at most one dimension (biases and scales);
+    * it is a learned token or position: its first dimension is 1 and its name is not ``weight``.
+
+    A tensor that several modules share (tied embeddings) is listed once, and does not decay if this
+    holds for any of them. Frozen parameters are left out.
 
     Args:
         model: any module.
-        weight_decay: the decay of the first group, at least 0, per unit of lr.
+        weight_decay: the decay of the first group per unit of lr, at least 0.
 
     Returns:
-        A list of two dicts with the keys ``params``, ``names`` and ``weight_decay`` (the given one, then 0), ready for an optimizer.
+        Two dicts with the keys ``params``, ``names`` and ``weight_decay`` (the given one, then 0),
+        ready for an optimizer.
 
     Raises:
         ValueError: weight_decay is negative or not finite, or no parameter needs a gradient.
@@ -67,20 +80,21 @@ def decay_groups(model: nn.Module, weight_decay: float) -> DecayGroups:
         raise ValueError(
             "No parameter of the model needs a gradient; unfreeze some before making groups."
         )
-    stays = {name for name, why in reasons.items() if why in NO_DECAY}
+    no_decay = {name for name, reason in reasons.items() if reason in NO_DECAY}
+    decay = [name for name in params if name not in no_decay]
     groups = DecayGroups(
         {
-            "params": [p for n, p in params.items() if (n in stays) == no_decay],
-            "names": [n for n in params if (n in stays) == no_decay],
-            "weight_decay": decay,
+            "params": [params[name] for name in names],
+            "names": names,
+            "weight_decay": value,
         }
-        for no_decay, decay in ((False, float(weight_decay)), (True, 0.0))
+        for names, value in (
+            (decay, float(weight_decay)),
+            ([name for name in params if name in no_decay], 0.0),
+        )
     )
     groups.reasons = reasons
     return groups
-
-
-NO_DECAY = ("norm", "embedding", "bias or scale", "learned token or position")
 
 
 def _why_no_decay(module: nn.Module, local_name: str, param: Tensor) -> str | None:

@@ -1,4 +1,4 @@
-"""How long the hand-over should take."""
+"""How long the hand-over takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ def switch_rate_for(total_steps: int, fraction: float = 0.16) -> float:
 
     .. math:: \xi = \min(1, 1 / (\text{fraction} \cdot \text{total\_steps}))
 
-    The published experiments use xi = 8e-5, that is 12,500 steps, about 16 % of a CIFAR run of 200 epochs at batch size 128.
+    The published experiments use xi = 8e-5. That is 12,500 steps, about 16 % of a CIFAR run of 200
+    epochs at batch size 128.
 
     Args:
-        total_steps: optimizer steps in the whole training, an integer of at least 1.
-        fraction: share of these steps until DualAdam is Adam, in (0, 1].
+        total_steps: optimizer steps of the whole training, an integer of at least 1.
+        fraction: share of these steps after which DualAdam is Adam, in (0, 1].
 
     Returns:
-        The switch rate per step, in (0, 1].
+        The switch rate xi per step, in (0, 1].
 
     Raises:
         TypeError: total_steps is not an integer.

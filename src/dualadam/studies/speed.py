@@ -19,8 +19,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from dualadam import DualAdam, __version__
-from dualadam.optim import fused_status
-from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim import fused_status, memory_traffic
 from dualadam.tasks.images.models import resnet18, vit
 
 BYTES = 28  # per float32 parameter: reads p, g, m, v and writes p, m, v
@@ -95,8 +94,8 @@ def memory_loops(num: int, device: str) -> dict[str, tuple[int, Callable[[], Any
     loops: dict[str, tuple[int, Callable[[], Any]]] = {
         "triad": (16 * num, lambda: torch.add(b, c, alpha=3, out=a))
     }
-    if device == "cpu" and not cpu_kernel.unavailable():
-        loops["stream"] = BYTES * num, lambda: cpu_kernel.stream(d, a, b, c)
+    if device == "cpu" and fused_status().available:
+        loops["stream"] = BYTES * num, lambda: memory_traffic(d, a, b, c)
     return loops
 
 

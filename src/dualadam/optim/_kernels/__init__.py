@@ -1,1 +1,1 @@
-"""The compiled kernels of the fused step."""
+"""The compiled kernels of the fused step, one module per device type."""

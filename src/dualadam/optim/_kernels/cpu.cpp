@@ -1,7 +1,8 @@
-// One pass over parameter, gradient and state: the DualAdam step on the CPU, 28 bytes a parameter in float32.
-// A plain C interface: it needs no torch to build, and _kernels/cpu.py checks what it hands over. The formulas and the noise are those of
-// _equations.py and _rounding.py. Multiplies and adds are fused where it says so and nowhere else, and the compiler has no other freedom,
-// so that every instruction set and every split of the work gives the same bits.
+// The DualAdam step on the CPU in one pass over parameter, gradient and state: 28 bytes per float32
+// parameter. The interface is plain C: it needs no torch to build, and _kernels/cpu.py checks the
+// tensors. The formulas are those of _step/equations.py, the noise is that of _step/rounding.py.
+// Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
+// other freedom. Every instruction set and every split of the work therefore gives the same bits.
 
 #include <cmath>
 #include <cstddef>
@@ -39,7 +40,7 @@ constexpr bool HAS_FMA = true;  // every processor of the kind that this is comp
 constexpr bool HAS_FMA = false;
 #endif
 
-// ---- numbers -------------------------------------------------------------------------------------------------------------------------
+// ---- numbers ------------------------------------------------------------------------------------
 
 struct Float16 { std::uint16_t bits; };
 struct BFloat16 { std::uint16_t bits; };
@@ -55,12 +56,17 @@ INLINE double load(double x) { return x; }
 INLINE float load(float x) { return x; }
 INLINE float load(BFloat16 x) { return bit_cast<float>(std::uint32_t(x.bits) << 16); }
 INLINE float load(Float16 x) {
-  const std::uint32_t shifted = std::uint32_t(x.bits & 0x7fff) << 13;  // exponent and mantissa in float32's places, bias 112 too low
+  // exponent and mantissa in the places of float32; the bias is 112 too low
+  const std::uint32_t shifted = std::uint32_t(x.bits & 0x7fff) << 13;
   const std::uint32_t normal = shifted + (112u << 23);
-  const std::uint32_t special = shifted + (224u << 23);                // inf and nan keep an exponent of ones
-  // a subnormal m 2^-24 as (2^-14 + m 2^-24) - 2^-14: no float32 subnormal on the way, which the processor may flush
-  const std::uint32_t subnormal = bit_cast<std::uint32_t>(bit_cast<float>(shifted + (113u << 23)) - bit_cast<float>(113u << 23));
-  const std::uint32_t magnitude = shifted >= (0x7c00u << 13) ? special : shifted < (0x0400u << 13) ? subnormal : normal;
+  const std::uint32_t special = shifted + (224u << 23);  // inf and nan keep an exponent of ones
+  // a subnormal m 2^-24 as (2^-14 + m 2^-24) - 2^-14: the processor may flush a float32 subnormal,
+  // and none occurs on this way
+  const float lifted = bit_cast<float>(shifted + (113u << 23));
+  const std::uint32_t subnormal = bit_cast<std::uint32_t>(lifted - bit_cast<float>(113u << 23));
+  const std::uint32_t magnitude = shifted >= (0x7c00u << 13)   ? special
+                                  : shifted < (0x0400u << 13) ? subnormal
+                                                              : normal;
   return bit_cast<float>(magnitude | std::uint32_t(x.bits & 0x8000) << 16);
 }
 
@@ -75,14 +81,16 @@ INLINE void store(BFloat16& to, float x) {
 INLINE void store(Float16& to, float x) {
   const std::uint32_t bits = bit_cast<std::uint32_t>(x), magnitude = bits & 0x7fffffff;
   const std::uint32_t normal = (magnitude - (112u << 23) + 0x0fff + (magnitude >> 13 & 1)) >> 13;
-  // below 2^-14 the sum with 1/2 has the wanted mantissa in its lowest bits, rounded by the addition itself
-  const std::uint32_t subnormal = bit_cast<std::uint32_t>(bit_cast<float>(magnitude) + 0.5f) - (126u << 23);
+  // below 2^-14 the sum with 1/2 has the wanted mantissa, rounded, in its lowest bits
+  const float lifted = bit_cast<float>(magnitude) + 0.5f;
+  const std::uint32_t subnormal = bit_cast<std::uint32_t>(lifted) - (126u << 23);
   std::uint32_t half = magnitude < (113u << 23) ? subnormal : normal;
-  half = magnitude >= (143u << 23) ? 0x7c00 : half;   // 65536 and more; 65520 ... 65535 reach it by rounding
+  // 65536 and more are inf; 65520 ... 65535 become inf by rounding
+  half = magnitude >= (143u << 23) ? 0x7c00 : half;
   half = magnitude > 0x7f800000 ? 0x7e00 : half;
   to.bits = std::uint16_t(half | (bits >> 16 & 0x8000));
 }
-// Stochastic rounding: 16 random bits added below the cut, the rest dropped. Only bfloat16 has it.
+// Stochastic rounding adds 16 random bits below the cut and drops the rest. Only bfloat16 has it.
 template <class T, class C>
 INLINE void store_noisy(T& to, C x, std::uint32_t) { store(to, x); }
 INLINE void store_noisy(BFloat16& to, float x, std::uint32_t noise) {
@@ -91,17 +99,18 @@ INLINE void store_noisy(BFloat16& to, float x, std::uint32_t noise) {
   to.bits = std::uint16_t(magnitude > 0x7f800000 ? 0x7fc0 : rounded >> 16);
 }
 
-// a b + c with one rounding, as torch's own vectors do it
+// a b + c with one rounding, as in torch's vectors
 template <bool has_fma>
 INLINE float multiply_add(float a, float b, float c) {
   if (has_fma) return std::fma(a, b, c);
-  // The product is exact in double. Where the sum is not, its last bit is made odd: the rounding to float then sees on which side of
-  // a tie the exact sum lies.
+  // The product is exact in double. Where the sum is not, its last bit is made odd: the rounding to
+  // float then sees on which side of a tie the exact sum lies.
   const double product = double(a) * b, sum = product + c;
   const double back = sum - product, lost = (product - (sum - back)) + (c - back);
   std::int64_t bits = bit_cast<std::int64_t>(sum);
   const std::int64_t is_even = ~bits & 1;
-  bits += lost * sum > 0 ? is_even : lost * sum < 0 ? -is_even : 0;  // away from 0 or towards it; nan stays
+  // away from 0 or towards it; nan stays
+  bits += lost * sum > 0 ? is_even : lost * sum < 0 ? -is_even : 0;
   return float(bit_cast<double>(bits));
 }
 template <bool has_fma>
@@ -113,7 +122,8 @@ INLINE std::uint32_t mix(std::uint32_t h) {  // the finalizer of MurmurHash3
   return h ^ h >> 16;
 }
 
-// Flush subnormals while in scope: an unused embedding row decays into them, and each would cost a hundred cycles.
+// Flushes subnormals while it is in scope. The moments of an unused embedding row decay into them,
+// and each would cost a hundred cycles.
 class FlushSubnormals {
 #if defined(HAS_MXCSR)
   unsigned saved = _mm_getcsr();
@@ -131,9 +141,9 @@ class FlushSubnormals {
 #endif
 };
 
-// ---- one stretch of one tensor -------------------------------------------------------------------------------------------------------
+// ---- one stretch of one tensor ------------------------------------------------------------------
 
-struct Row {  // what one parameter's step needs; formed in double
+struct Row {  // the coefficients of one parameter's step, formed in double
   double decay, grad_factor, weight1, beta2, weight2, root, eps, c_adam, c_inv;
   std::uint32_t moments_key, param_key;
 };
@@ -142,10 +152,12 @@ constexpr std::int64_t BLOCK = 32;    // elements between two rounds of prefetch
 constexpr std::size_t AHEAD = 1024;   // bytes
 
 template <class P, class S, class C, bool noisy, bool has_fma>
-INLINE void step_elements(P* __restrict p, const P* __restrict g, S* __restrict m, S* __restrict v, std::int64_t first, std::int64_t count,
+INLINE void step_elements(P* __restrict p, const P* __restrict g, S* __restrict m,
+                          S* __restrict v, std::int64_t first, std::int64_t count,
                           const Row& row) {
   const C decay = C(row.decay), factor = C(row.grad_factor), eps = C(row.eps), root = C(row.root);
-  const C beta2 = C(row.beta2), weight2 = C(row.weight2), c_adam = C(row.c_adam), c_inv = C(row.c_inv);
+  const C beta2 = C(row.beta2), weight2 = C(row.weight2);
+  const C c_adam = C(row.c_adam), c_inv = C(row.c_inv);
   const bool small = row.weight1 < 0.5;  // torch's lerp starts from the nearer end
   const C weight1 = C(small ? row.weight1 : row.weight1 - 1);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -153,7 +165,7 @@ INLINE void step_elements(P* __restrict p, const P* __restrict g, S* __restrict 
     const C mi = multiply_add<has_fma>(weight1, gi - m_old, small ? m_old : gi);
     const C vi = multiply_add<has_fma>(weight2 * gi, gi, load(v[i]) * beta2);
     const C r = std::sqrt(vi) / root + eps;
-    // a part that is over is left out, so that 0 x inf cannot arise
+    // a part whose coefficient is 0 is left out, so that 0 x inf cannot arise
     C pi = load(p[i]) * decay;
     pi = c_adam != 0 ? pi + (c_adam * mi) / r : pi;
     pi = c_inv != 0 ? multiply_add<has_fma>(c_inv * mi, r, pi) : pi;
@@ -172,12 +184,15 @@ INLINE void step_elements(P* __restrict p, const P* __restrict g, S* __restrict 
 
 template <class T>
 INLINE void prefetch_block(const T* address) {
-  for (std::size_t offset = 0; offset < BLOCK * sizeof(T); offset += 64) PREFETCH(reinterpret_cast<const char*>(address) + AHEAD + offset);
+  const char* bytes = reinterpret_cast<const char*>(address);
+  (void)bytes;  // unused where there is no prefetch
+  for (std::size_t offset = 0; offset < BLOCK * sizeof(T); offset += 64)
+    PREFETCH(bytes + AHEAD + offset);
 }
 
 template <class P, class S, class C, bool noisy, bool has_fma>
-INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* exp_avg_sqs, std::int64_t begin, std::int64_t end,
-                         const Row& row) {
+INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* exp_avg_sqs,
+                         std::int64_t begin, std::int64_t end, const Row& row) {
   P* p = static_cast<P*>(params);
   const P* g = static_cast<const P*>(grads);
   S* m = static_cast<S*>(exp_avgs);
@@ -190,15 +205,19 @@ INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* 
   step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, end - i, row);
 }
 
-using Stretch = void (*)(void*, const void*, void*, void*, std::int64_t, std::int64_t, const Row&);
+using Stretch = void (*)(void* p, const void* g, void* m, void* v, std::int64_t begin,
+                         std::int64_t end, const Row& row);
 
 template <class P, class S, class C, bool noisy>
-void baseline(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end, const Row& row) {
+void baseline(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end,
+              const Row& row) {
   step_stretch<P, S, C, noisy, HAS_FMA>(p, g, m, v, begin, end, row);
 }
 #if defined(HAS_AVX2)
 template <class P, class S, class C, bool noisy>
-__attribute__((target("avx2,fma"))) void avx2(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end, const Row& row) {
+__attribute__((target("avx2,fma"))) void avx2(void* p, const void* g, void* m, void* v,
+                                              std::int64_t begin, std::int64_t end,
+                                              const Row& row) {
   step_stretch<P, S, C, noisy, true>(p, g, m, v, begin, end, row);
 }
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
@@ -219,23 +238,29 @@ enum Dtype : std::int32_t { FLOAT32 = 0, FLOAT64 = 1, FLOAT16 = 2, BFLOAT16 = 3 
 
 template <class P>
 Stretch for_state(std::int32_t state, bool noisy, bool wide) {
-  if (state == FLOAT32) return noisy ? for_processor<P, float, float, true>(wide) : for_processor<P, float, float, false>(wide);
-  if (state == BFLOAT16) return noisy ? for_processor<P, BFloat16, float, true>(wide) : for_processor<P, BFloat16, float, false>(wide);
+  if (state == FLOAT32)
+    return noisy ? for_processor<P, float, float, true>(wide)
+                 : for_processor<P, float, float, false>(wide);
+  if (state == BFLOAT16)
+    return noisy ? for_processor<P, BFloat16, float, true>(wide)
+                 : for_processor<P, BFloat16, float, false>(wide);
   return nullptr;
 }
 
 Stretch choose(std::int32_t param, std::int32_t state, bool noisy, bool wide) {
-  if (param == FLOAT64 && state == FLOAT64) return for_processor<double, double, double, false>(wide);
+  if (param == FLOAT64 && state == FLOAT64)
+    return for_processor<double, double, double, false>(wide);
   if (param == FLOAT32) return for_state<float>(state, noisy && state == BFLOAT16, wide);
   if (param == FLOAT16) return for_state<Float16>(state, noisy && state == BFLOAT16, wide);
   if (param == BFLOAT16) return for_state<BFloat16>(state, noisy, wide);
   return nullptr;
 }
 
-// ---- all tensors of a group, end to end ----------------------------------------------------------------------------------------------
+// ---- all tensors of a group, end to end ---------------------------------------------------------
 
 using Body = void (*)(std::int64_t begin, std::int64_t end, void* context);
-using ParallelFor = std::int32_t (*)(std::int64_t begin, std::int64_t end, std::int64_t grain, Body body, void* context);
+using ParallelFor = std::int32_t (*)(std::int64_t begin, std::int64_t end, std::int64_t grain,
+                                     Body body, void* context);
 constexpr std::int64_t GRAIN = 32768;  // elements below which a thread is not worth waking
 
 struct Work {
@@ -259,9 +284,11 @@ void step_range(std::int64_t begin, std::int64_t end, void* context) {
     else low = middle + 1;
   }
   for (std::int64_t i = low; begin < end; ++i) {
-    const std::int64_t start = i ? work.ends[i - 1] : 0, stop = work.ends[i] < end ? work.ends[i] : end;
+    const std::int64_t start = i ? work.ends[i - 1] : 0;
+    const std::int64_t stop = work.ends[i] < end ? work.ends[i] : end;
     if (stop > begin) {
-      work.stretch(work.params[i], work.grads[i], work.exp_avgs[i], work.exp_avg_sqs[i], begin - start, stop - start, work.rows[i]);
+      work.stretch(work.params[i], work.grads[i], work.exp_avgs[i], work.exp_avg_sqs[i],
+                   begin - start, stop - start, work.rows[i]);
       begin = stop;
     }
   }
@@ -274,21 +301,27 @@ struct Settings {
   std::int32_t param_dtype, state_dtype, step_dtype, stochastic_rounding, allow_avx2;
 };
 
-// To be raised with every change of what the functions take. _kernels/cpu.py compares it before any other call.
+// Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
 EXPORT std::int32_t dualadam_abi_version() { return 1; }
 
 EXPORT std::int32_t dualadam_has_avx2() { return has_avx2(); }
 
-// Advance num_tensors parameters, their states and their steps. Returns 0, or, with nothing changed, 1: dtypes it has no code for,
-// 2: a null pointer or a negative size, 3: out of memory. parallel_for may be null: then the calling thread does the work.
-EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* sizes, void* const* params, const void* const* grads,
-                                  void* const* exp_avgs, void* const* exp_avg_sqs, void* const* steps, const std::int64_t* places,
+// Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing
+// changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory. If
+// parallel_for is null, the calling thread does the work.
+EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* sizes,
+                                  void* const* params, const void* const* grads,
+                                  void* const* exp_avgs, void* const* exp_avg_sqs,
+                                  void* const* steps, const std::int64_t* places,
                                   const Settings* settings, ParallelFor parallel_for) {
   const Settings& s = *settings;
-  const Stretch stretch = choose(s.param_dtype, s.state_dtype, s.stochastic_rounding != 0, s.allow_avx2 && has_avx2());
+  const Stretch stretch = choose(s.param_dtype, s.state_dtype, s.stochastic_rounding != 0,
+                                 s.allow_avx2 && has_avx2());
   if (!stretch || (s.step_dtype != FLOAT32 && s.step_dtype != FLOAT64)) return 1;
-  for (std::int64_t i = 0; i < num_tensors; ++i)
-    if (sizes[i] < 0 || !steps[i] || (sizes[i] && (!params[i] || !grads[i] || !exp_avgs[i] || !exp_avg_sqs[i]))) return 2;
+  for (std::int64_t i = 0; i < num_tensors; ++i) {
+    const bool addressed = params[i] && grads[i] && exp_avgs[i] && exp_avg_sqs[i];
+    if (sizes[i] < 0 || !steps[i] || (sizes[i] && !addressed)) return 2;
+  }
   std::vector<Row> rows;
   std::vector<std::int64_t> ends;
   try {
@@ -300,9 +333,16 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
 
   std::int64_t total = 0;
   double last_step = std::numeric_limits<double>::quiet_NaN();
-  Row row{1 - s.lr * s.weight_decay, s.grad_factor, 1 - s.beta1, s.beta2, 1 - s.beta2, 0, s.eps, 0, 0, 0, 0};
+  Row row{};
+  row.decay = 1 - s.lr * s.weight_decay;
+  row.grad_factor = s.grad_factor;
+  row.weight1 = 1 - s.beta1;
+  row.beta2 = s.beta2;
+  row.weight2 = 1 - s.beta2;
+  row.eps = s.eps;
   for (std::int64_t i = 0; i < num_tensors; ++i) {
-    const double step = s.step_dtype == FLOAT64 ? *static_cast<double*>(steps[i]) += 1 : *static_cast<float*>(steps[i]) += 1;
+    const double step = s.step_dtype == FLOAT64 ? *static_cast<double*>(steps[i]) += 1
+                                                : *static_cast<float*>(steps[i]) += 1;
     if (step != last_step) {  // most groups have one step for all
       const double to_go = 1 - s.switch_rate * step, alpha = to_go < 1e-9 ? 0 : to_go;
       const double step_size = s.lr / (1 - std::pow(s.beta1, step));
@@ -311,7 +351,8 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
       row.root = std::sqrt(1 - std::pow(s.beta2, step));
       last_step = step;
     }
-    const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + 2 * std::uint32_t(std::int64_t(step));
+    const std::uint32_t count = std::uint32_t(std::int64_t(step));
+    const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + 2 * count;
     row.moments_key = mix(seed);
     row.param_key = mix(seed + 1);
     rows[std::size_t(i)] = row;
@@ -324,7 +365,7 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
   return 0;
 }
 
-// ---- the machine's limit -------------------------------------------------------------------------------------------------------------
+// ---- the machine's limit ------------------------------------------------------------------------
 
 namespace {
 struct Streams { const float* a; float *b, *c, *d; };
@@ -338,16 +379,21 @@ INLINE void stream_range(std::int64_t begin, std::int64_t end, const Streams& s)
   }
   for (; i < end; ++i) b[i] += a[i], c[i] += a[i], d[i] += a[i];
 }
-void stream_baseline(std::int64_t begin, std::int64_t end, void* context) { stream_range(begin, end, *static_cast<Streams*>(context)); }
+void stream_baseline(std::int64_t begin, std::int64_t end, void* context) {
+  stream_range(begin, end, *static_cast<Streams*>(context));
+}
 #if defined(HAS_AVX2)
-__attribute__((target("avx2"))) void stream_avx2(std::int64_t begin, std::int64_t end, void* context) {
+__attribute__((target("avx2"))) void stream_avx2(std::int64_t begin, std::int64_t end,
+                                                 void* context) {
   stream_range(begin, end, *static_cast<Streams*>(context));
 }
 #endif
 }  // namespace
 
-// Read four arrays of n floats and write three of them, with the least arithmetic: what `dualadam speed` holds the step against.
-EXPORT void dualadam_stream(std::int64_t n, const float* a, float* b, float* c, float* d, ParallelFor parallel_for) {
+// Read four arrays of n floats and write three of them with the least arithmetic: the limit that
+// the memory sets to a step.
+EXPORT void dualadam_stream(std::int64_t n, const float* a, float* b, float* c, float* d,
+                            ParallelFor parallel_for) {
   Streams streams{a, b, c, d};
   Body body = stream_baseline;
 #if defined(HAS_AVX2)

@@ -1,4 +1,4 @@
-"""The compiled step on the CPU: finds the library, checks every tensor that it gets an address of, and calls it."""
+"""The compiled step on the CPU: finds the library and calls it with the addresses of tensors."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import functools
 import sys
 from array import array
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dualadam.optim._kernels import layout as _layout
+from dualadam.optim._kernels import layout
 from dualadam.optim._kernels.layout import DTYPE
+from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
 ABI_VERSION = 1  # dualadam_abi_version() in cpu.cpp
@@ -29,51 +28,47 @@ STATE_DTYPES = {
     torch.float16: (torch.float32, torch.bfloat16),
     torch.bfloat16: (torch.float32, torch.bfloat16),
 }
-STEP_DTYPES = (torch.float32, torch.float64)
-ALLOW_AVX2 = True  # tests turn it off: the bits must not change
+ACCEPTS = layout.Accepts("cpu", STATE_DTYPES, (torch.float32, torch.float64))
+ALLOW_AVX2 = True  # tests switch it off: the bits must not change
 
 
 class Call(ctypes.Structure):
     """``struct Settings`` of cpu.cpp."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_double)
-            for name in (
-                "lr",
-                "beta1",
-                "beta2",
-                "eps",
-                "weight_decay",
-                "switch_rate",
-                "grad_factor",
-            )
-        ),
-        *(
-            (name, ctypes.c_int32)
-            for name in (
-                "param_dtype",
-                "state_dtype",
-                "step_dtype",
-                "stochastic_rounding",
-                "allow_avx2",
-            )
-        ),
+        ("lr", ctypes.c_double),
+        ("beta1", ctypes.c_double),
+        ("beta2", ctypes.c_double),
+        ("eps", ctypes.c_double),
+        ("weight_decay", ctypes.c_double),
+        ("switch_rate", ctypes.c_double),
+        ("grad_factor", ctypes.c_double),
+        ("param_dtype", ctypes.c_int32),
+        ("state_dtype", ctypes.c_int32),
+        ("step_dtype", ctypes.c_int32),
+        ("stochastic_rounding", ctypes.c_int32),
+        ("allow_avx2", ctypes.c_int32),
     )
 
 
 @functools.cache
 def load() -> ctypes.CDLL | str:
-    """Return the library, or a sentence that says why there is none."""
+    """Return the library, or a clause that says why there is none."""
     if not LIBRARY.exists():
-        return "the CPU kernel was not compiled when dualadam was installed; install a C++ compiler and reinstall dualadam"
+        return (
+            "the CPU kernel was not compiled when dualadam was installed; "
+            "install a C++ compiler and reinstall dualadam"
+        )
     try:
         library = ctypes.CDLL(str(LIBRARY))
         version = library.dualadam_abi_version()
     except (OSError, AttributeError) as error:
         return f"the CPU kernel could not be loaded ({error}); reinstall dualadam"
     if version != ABI_VERSION:
-        return f"the CPU kernel belongs to another version of dualadam (interface {version}, not {ABI_VERSION}); reinstall dualadam"
+        return (
+            "the CPU kernel belongs to another version of dualadam "
+            f"(interface {version}, not {ABI_VERSION}); reinstall dualadam"
+        )
     pointers = [ctypes.c_void_p] * 7
     library.dualadam_step.argtypes = [
         ctypes.c_int64,
@@ -88,7 +83,10 @@ def load() -> ctypes.CDLL | str:
 
 @functools.cache
 def parallel_for() -> int | None:
-    """Return the address of torch's own parallel loop, whose threads the kernel borrows; None is one thread."""
+    """Return the address of torch's parallel loop, whose threads the kernel uses.
+
+    None means one thread.
+    """
     name = {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(
         sys.platform, "libtorch_cpu.so"
     )
@@ -100,8 +98,8 @@ def parallel_for() -> int | None:
 
 
 def unavailable() -> str | None:
-    """Why no tensor can take this kernel; None if it is there."""
-    if why_not := _layout.switched_off():
+    """Return why no tensor can take this kernel, or None if it can be used."""
+    if why_not := layout.switched_off():
         return why_not
     library = load()
     return library if isinstance(library, str) else None
@@ -116,71 +114,104 @@ def describe() -> str:
     return f"the compiled CPU kernel ({LIBRARY.name}, {instructions} instructions, {threads})"
 
 
-def refuses(*row: Tensor) -> str | None:
-    """Why (param, grad, exp_avg, exp_avg_sq, step) must not reach the kernel; None if they may."""
-    return _layout.refuses(row, "cpu", STATE_DTYPES, STEP_DTYPES)
+def refuses(row: TensorRow) -> str | None:
+    """Return why a row must not reach the kernel, or None if it may."""
+    return layout.refuses(row, ACCEPTS)
 
 
-def takes_all(*columns: Sequence[Tensor]) -> bool:
-    """Whether no tensor of these columns is refused and all are alike; False says nothing."""
-    return _layout.takes_all(columns, "cpu", STATE_DTYPES, STEP_DTYPES)
+def takes_all(columns: Columns) -> bool:
+    """Whether all tensors are alike and none is refused; False decides nothing."""
+    return layout.takes_all(columns, ACCEPTS)
 
 
-def step_tensors(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    exp_avgs: Sequence[Tensor],
-    exp_avg_sqs: Sequence[Tensor],
-    steps: Sequence[Tensor],
-    places: Sequence[int],
-    settings: StepSettings,
-    grad_scale: Tensor | None,
-    found_inf: Tensor | None,
-) -> None:
-    """Advance tensors that ``refuses`` let through; arguments as for ``update_fused``."""
-    if found_inf is not None and found_inf.item():
+def step_tensors(columns: Columns, settings: StepSettings) -> None:
+    """Advance tensors that ``refuses`` lets through."""
+    if settings.found_inf is not None and settings.found_inf.item():
         return
-    grad_factor = (-1.0 if settings.maximize else 1.0) / (
-        1.0 if grad_scale is None else grad_scale.item()
+    # autograd is told before the memory changes: what it refuses (inference tensors) stays as it is
+    torch.autograd.graph.increment_version(
+        [*columns.params, *columns.exp_avgs, *columns.exp_avg_sqs, *columns.steps]
     )
-    numbers = (*map(float, settings[:6]), grad_factor)  # lr ... switch_rate
+    dtypes_of = list(
+        zip(
+            map(DTYPE, columns.params),
+            map(DTYPE, columns.exp_avgs),
+            map(DTYPE, columns.steps),
+            strict=True,
+        )
+    )
+    if len(set(dtypes_of)) == 1:
+        _call_library(columns, settings, dtypes_of[0])
+        return
+    indices_of: dict[tuple[torch.dtype, ...], list[int]] = defaultdict(list)
+    for i, of_tensor in enumerate(dtypes_of):
+        indices_of[of_tensor].append(i)
+    for dtypes, indices in indices_of.items():
+        _call_library(columns.pick(indices), settings, dtypes)
+
+
+def _call_library(
+    columns: Columns, settings: StepSettings, dtypes: tuple[torch.dtype, ...]
+) -> None:
+    """Advance tensors whose parameters, moments and steps have these dtypes."""
+    param_dtype, state_dtype, step_dtype = dtypes
+    grad_scale = 1.0 if settings.grad_scale is None else settings.grad_scale.item()
+    call = Call(
+        lr=float(settings.lr),
+        beta1=float(settings.beta1),
+        beta2=float(settings.beta2),
+        eps=float(settings.eps),
+        weight_decay=float(settings.weight_decay),
+        switch_rate=float(settings.switch_rate),
+        grad_factor=(-1.0 if settings.maximize else 1.0) / grad_scale,
+        param_dtype=CODES[param_dtype],
+        state_dtype=CODES[state_dtype],
+        step_dtype=CODES[step_dtype],
+        stochastic_rounding=settings.stochastic_rounding,
+        allow_avx2=ALLOW_AVX2,
+    )
+    params, grads, exp_avgs, exp_avg_sqs, steps, places = columns
+    tables = [
+        array("q", list(map(Tensor.numel, params))),
+        *(
+            array("Q", list(map(Tensor.data_ptr, tensors)))
+            for tensors in (params, grads, exp_avgs, exp_avg_sqs, steps)
+        ),
+        array("q", places),
+    ]
+    addresses = [table.buffer_info()[0] for table in tables]
     library = load()
     assert not isinstance(library, str)
-    # autograd is told before the memory changes: what it refuses (inference tensors) is then still untouched
-    torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *steps])
-    columns_of: dict[tuple[torch.dtype, ...], Sequence[Sequence[Any]]] = {}
-    dtypes_of = list(zip(map(DTYPE, params), map(DTYPE, exp_avgs), map(DTYPE, steps), strict=True))
-    if len(set(dtypes_of)) == 1:
-        columns_of[dtypes_of[0]] = (params, grads, exp_avgs, exp_avg_sqs, steps, places)
-    else:
-        rows_of: dict[tuple[torch.dtype, ...], list[tuple]] = defaultdict(list)
-        for key, row in zip(
-            dtypes_of,
-            zip(params, grads, exp_avgs, exp_avg_sqs, steps, places, strict=True),
-            strict=True,
-        ):
-            rows_of[key].append(row)
-        columns_of = {key: list(zip(*rows, strict=True)) for key, rows in rows_of.items()}
-    for dtypes, (*columns, column_of_places) in columns_of.items():
-        call = Call(
-            *numbers, *(CODES[dtype] for dtype in dtypes), settings.stochastic_rounding, ALLOW_AVX2
+    error = library.dualadam_step(len(params), *addresses, ctypes.byref(call), parallel_for())
+    if error:
+        raise RuntimeError(
+            f"The CPU kernel refused {len(params)} tensors of {dtypes} (code {error}); "
+            "they are unchanged."
         )
-        sizes = array("q", list(map(Tensor.numel, columns[0])))
-        tables = [
-            sizes,
-            *(array("Q", list(map(Tensor.data_ptr, column))) for column in columns),
-            array("q", column_of_places),
-        ]
-        addresses = [table.buffer_info()[0] for table in tables]
-        error = library.dualadam_step(len(sizes), *addresses, ctypes.byref(call), parallel_for())
-        if error:
-            raise RuntimeError(
-                f"The CPU kernel refused {len(sizes)} tensors of {dtypes} (code {error}); they are unchanged."
-            )
 
 
-def stream(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
-    """Read four contiguous float32 tensors of one size and add the first to the three others: the memory traffic of a step."""
+def memory_traffic(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
+    """Move the memory of one fused step without its arithmetic: b += a, c += a, d += a.
+
+    A step reads four arrays (parameter, gradient, both moments) and writes three, 28 bytes per
+    float32 element; so does this. Its time is the limit that the memory sets to a step.
+
+    Args:
+        a, b, c, d: contiguous float32 CPU tensors with one number of elements; the last three are
+            changed.
+
+    Raises:
+        RuntimeError: the compiled kernel is missing.
+        ValueError: the tensors are not as described.
+
+    Example:
+        >>> import torch
+        >>> from dualadam.optim import fused_status, memory_traffic
+        >>> a, b, c, d = (torch.full((1000,), float(i)) for i in range(1, 5))
+        >>> if fused_status().available:
+        ...     memory_traffic(a, b, c, d)
+        ...     assert torch.equal(d, torch.full((1000,), 5.0))
+    """
     library = load()
     if isinstance(library, str):
         raise RuntimeError(f"The memory limit cannot be measured: {library}.")
@@ -189,6 +220,8 @@ def stream(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> None:
         t.dtype != torch.float32 or not t.is_cpu or not t.is_contiguous() or t.numel() != a.numel()
         for t in tensors
     ):
-        raise ValueError("stream needs four contiguous float32 CPU tensors of one size.")
+        raise ValueError(
+            "memory_traffic needs four contiguous float32 CPU tensors with one number of elements."
+        )
     torch.autograd.graph.increment_version([b, c, d])
     library.dualadam_stream(a.numel(), *(t.data_ptr() for t in tensors), parallel_for())

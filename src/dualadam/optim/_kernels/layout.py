@@ -1,49 +1,55 @@
-"""Which tensors may be handed to a kernel as bare addresses. This is all that guards the memory."""
+"""Which tensors a kernel may get as bare addresses. Nothing else guards the memory."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from operator import attrgetter
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dualadam.optim._step.rounding import is_dense, strides
+from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim._step.memory import is_dense, strides
 
 PLAIN = {Tensor, torch.nn.Parameter}
 DTYPE, SHAPE, DEVICE = attrgetter("dtype"), attrgetter("shape"), attrgetter("device")
-StateDtypes = Mapping[torch.dtype, Collection[torch.dtype]]  # by the parameter's dtype
+
+
+class Accepts(NamedTuple):
+    """What a kernel is written for."""
+
+    device_type: str
+    state_dtypes: Mapping[torch.dtype, Collection[torch.dtype]]  # by the parameter's dtype
+    step_dtypes: Collection[torch.dtype]
 
 
 def switched_off() -> str | None:
-    """Why no compiled step is taken, where the user wants none; asked at every step."""
+    """Return why no compiled step is taken where the user wants none. It is asked at every step."""
     if os.environ.get("DUALADAM_DISABLE_FUSED", "0") not in ("", "0"):
         return "the environment variable DUALADAM_DISABLE_FUSED is set"
     return None
 
 
-def refuses(
-    row: Sequence[Tensor],
-    device_type: str,
-    state_dtypes: StateDtypes,
-    step_dtypes: Collection[torch.dtype],
-) -> str | None:
-    """Why (param, grad, exp_avg, exp_avg_sq, step) must not reach a kernel; None if they may."""
-    param, grad, exp_avg, exp_avg_sq, step = row
-    tensors = row[:4]
+def refuses(row: TensorRow, accepts: Accepts) -> str | None:
+    """Return why a row must not reach a kernel, or None if it may."""
+    param, grad = row.param, row.grad
+    tensors = (param, grad, row.exp_avg, row.exp_avg_sq)
     if any(type(t) not in PLAIN for t in tensors):
         return "tensor subclass"
-    if param.device.type != device_type or any(t.device != param.device for t in row):
+    if param.device.type != accepts.device_type or any(
+        t.device != param.device for t in (*tensors, row.step)
+    ):
         return "state, gradient or step on another device"
-    dtype = exp_avg.dtype
+    dtype = row.exp_avg.dtype
     if (
         param.dtype != grad.dtype
-        or dtype != exp_avg_sq.dtype
-        or dtype not in state_dtypes.get(param.dtype, ())
+        or dtype != row.exp_avg_sq.dtype
+        or dtype not in accepts.state_dtypes.get(param.dtype, ())
     ):
         return f"{param.dtype} with state in {dtype}".replace("torch.", "")
-    if step.dtype not in step_dtypes or step.numel() != 1:
+    if row.step.dtype not in accepts.step_dtypes or row.step.numel() != 1:
         return "step is not one floating-point number"
     if any(t.shape != param.shape for t in tensors):
         return "state or gradient of another shape"
@@ -57,37 +63,33 @@ def refuses(
     return None
 
 
-def takes_all(
-    columns: Sequence[Sequence[Tensor]],
-    device_type: str,
-    state_dtypes: StateDtypes,
-    step_dtypes: Collection[torch.dtype],
-) -> bool:
-    """Whether all tensors are contiguous and alike in dtype and device, and ``refuses`` none: asked by columns, in a quarter of the time.
+def takes_all(columns: Columns, accepts: Accepts) -> bool:
+    """Whether all tensors are contiguous and alike in dtype and device, and ``refuses`` none.
 
-    Most groups are like that. False says nothing: ask ``refuses`` row by row.
+    This asks column by column, in a quarter of the time. Most groups pass it. False does not mean
+    that a row is refused: ask ``refuses`` row by row.
     """
-    params, grads, exp_avgs, exp_avg_sqs, steps = columns
+    params, grads, exp_avgs, exp_avg_sqs, steps, _ = columns
     large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
-    dtypes = [set(map(DTYPE, column)) for column in columns]
+    dtypes = [set(map(DTYPE, column)) for column in (params, grads, exp_avgs, exp_avg_sqs, steps)]
     if set(map(type, large)) - PLAIN or any(len(of_column) != 1 for of_column in dtypes):
         return False
     (param,), (grad,), (exp_avg,), (exp_avg_sq,), (step,) = dtypes
     if (
         param != grad
         or exp_avg != exp_avg_sq
-        or exp_avg not in state_dtypes.get(param, ())
-        or step not in step_dtypes
+        or exp_avg not in accepts.state_dtypes.get(param, ())
+        or step not in accepts.step_dtypes
     ):
         return False
-    if device_type == "cpu":  # half the time of comparing devices
+    if accepts.device_type == "cpu":
+        # half the time of comparing devices
         if not all(map(attrgetter("is_cpu"), [*large, *steps])):
             return False
-    elif (
-        len(devices := set(map(DEVICE, [*large, *steps]))) != 1
-        or next(iter(devices)).type != device_type
-    ):
-        return False
+    else:
+        devices = set(map(DEVICE, [*large, *steps]))
+        if len(devices) != 1 or next(iter(devices)).type != accepts.device_type:
+            return False
     shapes = list(map(SHAPE, params))
     return (
         all(map(Tensor.is_contiguous, large))

@@ -1,7 +1,8 @@
-"""The compiled step on CUDA: tables of addresses on the device, and two launches for any number of tensors.
+"""The compiled step on CUDA: tables of addresses on the device, and two launches per step.
 
-Nothing here waits for the device: step, learning rate, scale and found_inf are read where they lie. A step can be captured in a CUDA
-graph. The code of both launches is triton_code.py; triton is imported when a CUDA tensor is stepped, not before.
+Nothing here waits for the device: step, learning rate, scale and found_inf are read where they
+lie, so a step can be captured in a CUDA graph. triton_code.py holds the code of both launches;
+triton is imported when a CUDA tensor is stepped, not before.
 """
 
 from __future__ import annotations
@@ -10,38 +11,55 @@ import functools
 import importlib.util
 import struct
 from collections import OrderedDict, defaultdict
-from collections.abc import Sequence
 from functools import reduce
-from itertools import chain
 from operator import or_
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dualadam.optim._kernels import layout as _layout
+from dualadam.optim._kernels import layout
 from dualadam.optim._kernels.layout import DEVICE, DTYPE
+from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
 STATE_DTYPES = dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16)
 )
-STEP_DTYPES = (torch.float32,)
-CHUNK, BLOCK, WARPS = (
-    16_384,
-    1_024,
-    4,
-)  # elements of a program and of its inner loop; benchmarks/cuda_kernel.py tries others
+ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32,))
+# elements of a program and of its inner loop, and its warps; benchmarks/cuda_kernel.py tries others
+CHUNK, BLOCK, WARPS = 16_384, 1_024, 4
 PREPARE_BLOCK, ROW = 128, 12  # ROW as in triton_code.py
-MAX_TABLES = 64  # kept on the device: gradients that are freed at every step come back at few different addresses
+MAX_TABLES = 64  # kept: gradients that are freed at every step return at few different addresses
+
+
+class Addresses(NamedTuple):
+    """Where the tensors of one launch lie: one number per parameter in each column."""
+
+    params: tuple[int, ...]
+    grads: tuple[int, ...]
+    exp_avgs: tuple[int, ...]
+    exp_avg_sqs: tuple[int, ...]
+    steps: tuple[int, ...]
+    numels: tuple[int, ...]
+    places: tuple[int, ...]
 
 
 class Table(NamedTuple):
-    """Where the tensors lie, on the device."""
+    """Addresses in memory of the device, and the chunks of the tensors."""
 
-    addresses: Tensor  # int64 (num_tensors, 7): p, g, m, v, step, number of elements, place
+    addresses: Tensor  # int64 (num_tensors, 7), in the order of Addresses
     chunks: Tensor  # int32 (num_chunks, 2): tensor, chunk
     hosts: tuple[Tensor, ...]  # what a captured copy reads again at every replay
+
+
+class Launch(NamedTuple):
+    """What the tensors of one launch have in common."""
+
+    device: torch.device
+    param_dtype: torch.dtype
+    state_dtype: torch.dtype
+    aligned: bool  # to 16 bytes
 
 
 _tables: OrderedDict[tuple, Table] = OrderedDict()
@@ -49,8 +67,8 @@ _captured: list[Table] = []  # for the life of the process: a replay may come at
 
 
 def unavailable() -> str | None:
-    """Why no tensor can take this kernel; None if it is there."""
-    if why_not := _layout.switched_off():
+    """Return why no tensor can take this kernel, or None if it can be used."""
+    if why_not := layout.switched_off():
         return why_not
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed; it comes with torch's builds for CUDA on Linux"
@@ -64,139 +82,160 @@ def describe() -> str:
     return f"the Triton {triton.__version__} kernel, chunks of {CHUNK:,} elements"
 
 
-def refuses(*row: Tensor) -> str | None:
-    """Why (param, grad, exp_avg, exp_avg_sq, step) must not reach the kernel; None if they may."""
-    return _layout.refuses(row, "cuda", STATE_DTYPES, STEP_DTYPES)
+def refuses(row: TensorRow) -> str | None:
+    """Return why a row must not reach the kernel, or None if it may."""
+    return layout.refuses(row, ACCEPTS)
 
 
-def takes_all(*columns: Sequence[Tensor]) -> bool:
-    """Whether no tensor of these columns is refused and all are alike; False says nothing."""
-    return _layout.takes_all(columns, "cuda", STATE_DTYPES, STEP_DTYPES)
+def takes_all(columns: Columns) -> bool:
+    """Whether all tensors are alike and none is refused; False decides nothing."""
+    return layout.takes_all(columns, ACCEPTS)
 
 
-def step_tensors(
-    params: Sequence[Tensor],
-    grads: Sequence[Tensor],
-    exp_avgs: Sequence[Tensor],
-    exp_avg_sqs: Sequence[Tensor],
-    steps: Sequence[Tensor],
-    places: Sequence[int],
-    settings: StepSettings,
-    grad_scale: Tensor | None,
-    found_inf: Tensor | None,
-) -> None:
-    """Advance tensors that ``refuses`` let through; arguments as for ``update_fused``. Two launches a combination of dtypes."""
+def step_tensors(columns: Columns, settings: StepSettings) -> None:
+    """Advance tensors that ``refuses`` lets through, in two launches per combination of dtypes."""
+    torch.autograd.graph.increment_version(
+        [*columns.params, *columns.exp_avgs, *columns.exp_avg_sqs, *columns.steps]
+    )
+    for launch, addresses in addresses_by_launch(columns).items():
+        with torch.cuda.device(launch.device) if launch.device.type == "cuda" else torch.no_grad():
+            launch_step(launch, addresses, settings)
+
+
+def addresses_by_launch(columns: Columns) -> dict[Launch, Addresses]:
+    """Split the tensors by what must be equal within a launch."""
+    params, grads, exp_avgs, exp_avg_sqs, steps, places = columns
+    addresses = Addresses(
+        params=tuple(map(Tensor.data_ptr, params)),
+        grads=tuple(map(Tensor.data_ptr, grads)),
+        exp_avgs=tuple(map(Tensor.data_ptr, exp_avgs)),
+        exp_avg_sqs=tuple(map(Tensor.data_ptr, exp_avg_sqs)),
+        steps=tuple(map(Tensor.data_ptr, steps)),
+        numels=tuple(map(Tensor.numel, params)),
+        places=tuple(places),
+    )
+    kinds = list(zip(map(DEVICE, params), map(DTYPE, params), map(DTYPE, exp_avgs), strict=True))
+    # the bits of all four addresses of a tensor: below 16 they say how it is aligned
+    addressed = list(
+        map(
+            or_,
+            map(or_, addresses.params, addresses.grads),
+            map(or_, addresses.exp_avgs, addresses.exp_avg_sqs),
+        )
+    )
+    if len(set(kinds)) == 1 and not reduce(or_, addressed) % 16:
+        return {Launch(*kinds[0], aligned=True): addresses}
+    indices_of: dict[Launch, list[int]] = defaultdict(list)
+    for i, kind in enumerate(kinds):
+        indices_of[Launch(*kind, aligned=not addressed[i] % 16)].append(i)
+    return {
+        launch: Addresses(*(tuple([column[i] for i in indices]) for column in addresses))
+        for launch, indices in indices_of.items()
+    }
+
+
+def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) -> None:
+    """Count the steps and form the coefficients, then step all chunks."""
     import triton.language as tl
 
     from dualadam.optim._kernels import triton_code
 
     names = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
-    torch.autograd.graph.increment_version([*params, *exp_avgs, *exp_avg_sqs, *steps])
-    columns = (params, grads, exp_avgs, exp_avg_sqs, steps)
-    addresses = [list(map(Tensor.data_ptr, column)) for column in columns]
-    entries_of_all = list(zip(*addresses, map(Tensor.numel, params), places, strict=True))
-    kinds = list(zip(map(DEVICE, params), map(DTYPE, params), map(DTYPE, exp_avgs), strict=True))
-    groups: dict[tuple, list[tuple[int, ...]]] = defaultdict(list)
-    if len(set(kinds)) == 1 and not reduce(or_, chain(*addresses[:4])) % 16:
-        groups[*kinds[0], True] = entries_of_all
-    else:
-        for kind, entry in zip(kinds, entries_of_all, strict=True):
-            groups[*kind, not reduce(or_, entry[:4]) % 16].append(entry)
-
-    for (device, dtype, state_dtype, aligned), entries in groups.items():
-        with torch.cuda.device(device) if device.type == "cuda" else torch.no_grad():
-            table = find_table(tuple(entries), device)
-            rows = torch.empty((len(entries), ROW), dtype=torch.float64, device=device)
-            lr, beta1, beta2 = (number(x, device) for x in settings[:3])
-            triton_code.prepare[(-(-len(entries) // PREPARE_BLOCK),)](
-                table.addresses,
-                rows,
-                len(entries),
-                lr,
-                beta1,
-                beta2,
-                bits(settings.eps),
-                bits(settings.weight_decay),
-                bits(settings.switch_rate),
-                bits(-1.0 if settings.maximize else 1.0),
-                rows if grad_scale is None else grad_scale.to(device, non_blocking=True),
-                rows if found_inf is None else found_inf.to(device, non_blocking=True),
-                LR_ON_DEVICE=on_device(settings.lr),
-                BETAS_ON_DEVICE=on_device(settings.beta1),
-                HAS_SCALE=grad_scale is not None,
-                HAS_FOUND_INF=found_inf is not None,
-                BLOCK=PREPARE_BLOCK,
-                enable_fp_fusion=False,
-            )
-            if num_chunks := len(table.chunks):
-                triton_code.advance[(num_chunks,)](
-                    table.addresses,
-                    table.chunks,
-                    rows,
-                    PARAM=names[dtype],
-                    STATE=names[state_dtype],
-                    STOCHASTIC=settings.stochastic_rounding
-                    and torch.bfloat16 in (dtype, state_dtype),
-                    ALIGNED=aligned,
-                    CHUNK=CHUNK,
-                    BLOCK=BLOCK,
-                    num_warps=WARPS,
-                    enable_fp_fusion=False,  # multiply-adds are fused where the code says so, as in cpu.cpp
-                )
+    device = launch.device
+    table = find_table(addresses, device)
+    num_tensors = len(addresses.params)
+    rows = torch.empty((num_tensors, ROW), dtype=torch.float64, device=device)
+    grad_scale, found_inf = settings.grad_scale, settings.found_inf
+    triton_code.prepare[(-(-num_tensors // PREPARE_BLOCK),)](
+        table.addresses,
+        rows,
+        num_tensors,
+        number(settings.lr, device),
+        number(settings.beta1, device),
+        number(settings.beta2, device),
+        bits(settings.eps),
+        bits(settings.weight_decay),
+        bits(settings.switch_rate),
+        bits(-1.0 if settings.maximize else 1.0),
+        rows if grad_scale is None else grad_scale.to(device, non_blocking=True),
+        rows if found_inf is None else found_inf.to(device, non_blocking=True),
+        LR_ON_DEVICE=on_device(settings.lr),
+        BETAS_ON_DEVICE=on_device(settings.beta1),
+        HAS_SCALE=grad_scale is not None,
+        HAS_FOUND_INF=found_inf is not None,
+        BLOCK=PREPARE_BLOCK,
+        enable_fp_fusion=False,
+    )
+    num_chunks = len(table.chunks)
+    if not num_chunks:
+        return
+    dtypes = (launch.param_dtype, launch.state_dtype)
+    triton_code.advance[(num_chunks,)](
+        table.addresses,
+        table.chunks,
+        rows,
+        PARAM=names[launch.param_dtype],
+        STATE=names[launch.state_dtype],
+        STOCHASTIC=settings.stochastic_rounding and torch.bfloat16 in dtypes,
+        ALIGNED=launch.aligned,
+        CHUNK=CHUNK,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+        # multiply-adds are fused where the code says so and nowhere else, as in cpu.cpp
+        enable_fp_fusion=False,
+    )
 
 
-def find_table(entries: tuple[tuple[int, ...], ...], device: torch.device) -> Table:
-    """Return the table of these addresses on the device; one that is not there yet is copied without waiting.
+def find_table(addresses: Addresses, device: torch.device) -> Table:
+    """Return the table of these addresses on the device; a new one is copied without waiting.
 
-    The key is all that a table holds, and the stream that its copy is ordered in. A captured step takes a table that an earlier step has
-    brought, or records a copy whose source is kept for good.
+    The key is all that a table holds, and the stream that orders its copy. A captured step takes
+    a table that an earlier step has made, or records a copy whose source is kept for good.
     """
     if device.type != "cuda":
-        return make_table(entries, device, pinned=False)
-    capturing = torch.cuda.is_current_stream_capturing()
-    key = (entries, device, CHUNK, torch.cuda.current_stream(device).cuda_stream)
+        return make_table(addresses, device, pinned=False)
+    key = (addresses, device, CHUNK, torch.cuda.current_stream(device).cuda_stream)
     table = _tables.get(key)
-    if capturing:
+    if torch.cuda.is_current_stream_capturing():
         table = (
             table
             or next((t for k, t in _tables.items() if k[:3] == key[:3]), None)
-            or make_table(entries, device, pinned=False)
+            or make_table(addresses, device, pinned=False)
         )
         _captured.append(table)
         return table
     if table is None:
-        # pinned memory is reused by torch only after the copy; the device's only in the order of this stream
-        table = _tables[key] = make_table(entries, device, pinned=True)
+        # torch reuses pinned memory only after the copy, and device memory in this stream's order
+        table = _tables[key] = make_table(addresses, device, pinned=True)
     _tables.move_to_end(key)
     if len(_tables) > MAX_TABLES:
         _tables.popitem(last=False)
     return table
 
 
-def make_table(entries: tuple[tuple[int, ...], ...], device: torch.device, pinned: bool) -> Table:
+def make_table(addresses: Addresses, device: torch.device, pinned: bool) -> Table:
     """Copy addresses and chunks to the device."""
-    addresses = torch.tensor(entries, dtype=torch.int64)
-    numbers = [-(-entry[5] // CHUNK) for entry in entries]
-    counts = torch.tensor(numbers)
-    tensors = torch.repeat_interleave(torch.arange(len(entries)), counts)
+    by_tensor = torch.tensor(addresses, dtype=torch.int64).t().contiguous()
+    counts = torch.tensor([-(-numel // CHUNK) for numel in addresses.numels])
+    tensors = torch.repeat_interleave(torch.arange(len(counts)), counts)
     chunks = torch.arange(len(tensors)) - (counts.cumsum(0) - counts)[tensors]
-    table = torch.stack([tensors, chunks], 1).int()
+    chunk_table = torch.stack([tensors, chunks], 1).int()
     if pinned:
         return Table(
-            addresses.pin_memory().to(device, non_blocking=True),
-            table.pin_memory().to(device, non_blocking=True),
+            by_tensor.pin_memory().to(device, non_blocking=True),
+            chunk_table.pin_memory().to(device, non_blocking=True),
             (),
         )
     return Table(
-        addresses.to(device, non_blocking=True),
-        table.to(device, non_blocking=True),
-        (addresses, table),
+        by_tensor.to(device, non_blocking=True),
+        chunk_table.to(device, non_blocking=True),
+        (by_tensor, chunk_table),
     )
 
 
 @functools.lru_cache(maxsize=256)  # a schedule brings a new number at every step
 def bits(x: float) -> int:
-    """Return the bits of a float64 as a signed integer: Triton would narrow the number itself to float32."""
+    """Return the bits of a float64 as a signed integer: Triton would narrow a float to float32."""
     return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 
@@ -207,8 +246,6 @@ def on_device(x: Any) -> bool:
 
 def number(x: float | Tensor, device: torch.device) -> Tensor | int:
     """Return what the kernel takes for a number: a tensor on its device, or bits."""
-    return (
-        x.to(device, non_blocking=True)
-        if isinstance(x, Tensor) and on_device(x)
-        else bits(float(x))
-    )
+    if isinstance(x, Tensor) and on_device(x):
+        return x.to(device, non_blocking=True)
+    return bits(float(x))

@@ -1,7 +1,8 @@
-"""The step on CUDA, in Triton: what runs on the device. Imported where a CUDA tensor is stepped, and nowhere else.
+"""The code of the CUDA step, in Triton. It is imported when a CUDA tensor is stepped.
 
-Two launches: ``prepare`` counts the step of every tensor and forms its coefficients in float64; ``advance`` goes over all tensors in
-chunks. Both find the tensors in a table of addresses. The formulas are those of _equations.py, the noise that of _rounding.py.
+There are two launches. ``prepare`` counts the step of every tensor and forms its coefficients in
+float64. ``advance`` steps all tensors in chunks. Both find the tensors in a table of addresses. The
+formulas are those of _step/equations.py, the noise is that of _step/rounding.py.
 """
 
 from __future__ import annotations
@@ -9,15 +10,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-ROW = tl.constexpr(12)  # float64 numbers that prepare leaves for a tensor
-COLUMNS = tl.constexpr(
-    7
-)  # of the table: addresses of p, g, m, v and step, number of elements, place
+ROW = tl.constexpr(12)  # float64 numbers that prepare writes for a tensor
+# of the table: addresses of p, g, m, v and step, number of elements, place
+COLUMNS = tl.constexpr(7)
 
 
 @triton.jit
 def as_double(bits):
-    """Triton narrows a Python float to float32: float64 settings come as the integer with their bits."""
+    """Return a float64 from its bits: Triton would narrow a Python float to float32."""
     return bits.to(tl.int64).to(tl.float64, bitcast=True)
 
 
@@ -60,7 +60,10 @@ def prepare(
     HAS_FOUND_INF: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Advance the steps, and leave each tensor's coefficients in ``rows``; where found_inf is not 0, none changes."""
+    """Advance the steps and write each tensor's coefficients to ``rows``.
+
+    Where found_inf is not 0, no step changes.
+    """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = i < num_tensors
     steps = tl.load(table + i * COLUMNS + 4, mask=here, other=0).to(tl.pointer_type(tl.float32))
@@ -80,7 +83,7 @@ def prepare(
     step = step32.to(tl.float64)
     alpha = 1 - as_double(switch_rate) * step
     alpha = tl.where(alpha < 1e-9, 0.0, alpha)
-    # of a beta of 0 there is no logarithm; 1 - 1e-30 is 1
+    # a beta of 0 has no logarithm; 1 - 1e-30 is 1
     step_size = lr64 / (1 - tl.exp(step * tl.log(tl.maximum(b1, 1e-30))))
     root = tl.sqrt(1 - tl.exp(step * tl.log(tl.maximum(b2, 1e-30))))
     seed = mix(place ^ 0x9E3779B9) + 2 * step32.to(tl.int64).to(tl.uint32)
@@ -95,14 +98,14 @@ def prepare(
     tl.store(row + 6, b2 + tl.zeros_like(step), mask=here)
     tl.store(row + 7, 1 - b2 + tl.zeros_like(step), mask=here)
     tl.store(row + 8, as_double(eps) + tl.zeros_like(step), mask=here)
-    tl.store(row + 9, mix(seed).to(tl.float64), mask=here)  # 32 bits fit a float64
+    tl.store(row + 9, mix(seed).to(tl.float64), mask=here)  # 32 bits fit into a float64
     tl.store(row + 10, mix(seed + 1).to(tl.float64), mask=here)
     tl.store(row + 11, active + tl.zeros_like(step), mask=here)
 
 
 @triton.jit
 def rounded(x, noise, DTYPE: tl.constexpr, STOCHASTIC: tl.constexpr):
-    """Return float32 numbers in another dtype: to nearest, or, in bfloat16, up with the probability that makes the mean right."""
+    """Round float32 numbers: to nearest, or in bfloat16 at random so that the mean is right."""
     if DTYPE == tl.bfloat16:
         bits = x.to(tl.uint32, bitcast=True)
         magnitude = bits & 0x7FFFFFFF
@@ -127,7 +130,7 @@ def advance(
     CHUNK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Step one chunk of one tensor; ``chunks`` names both for every program."""
+    """Step one chunk of one tensor; ``chunks`` has a row (tensor, chunk) per program."""
     tensor = tl.load(chunks + 2 * tl.program_id(0))
     first = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int64) * CHUNK
     row = rows + tensor * ROW
@@ -137,7 +140,7 @@ def advance(
         g = tl.load(entry + 1).to(tl.pointer_type(PARAM))
         m = tl.load(entry + 2).to(tl.pointer_type(STATE))
         v = tl.load(entry + 3).to(tl.pointer_type(STATE))
-        if ALIGNED:  # the host has looked: 16-byte loads and stores
+        if ALIGNED:  # the host has checked it: 16-byte loads and stores
             p, g, m, v = (
                 tl.multiple_of(p, 16),
                 tl.multiple_of(g, 16),
@@ -147,7 +150,7 @@ def advance(
         p, g, m, v = p + first, g + first, m + first, v + first
         numbers = coefficients(row)
         left = tl.minimum(tl.load(entry + 5) - first, CHUNK).to(tl.int32)
-        if left == CHUNK:  # without a mask, or there are no wide loads
+        if left == CHUNK:  # without a mask: masked loads are not wide
             for start in tl.range(0, CHUNK, BLOCK):
                 step_block(
                     p,
@@ -183,11 +186,10 @@ def advance(
 
 @triton.jit
 def coefficients(row):
-    """Return what ``prepare`` left for a tensor, in float32; the last two are the keys of the noise."""
+    """Return the coefficients of a tensor in float32, and the two keys of its noise."""
     weight1 = tl.load(row + 5)
-    nearer = tl.where(
-        weight1 < 0.5, weight1, weight1 - 1
-    )  # torch's lerp starts from the nearer end
+    # torch's lerp starts from the nearer end
+    nearer = tl.where(weight1 < 0.5, weight1, weight1 - 1)
     return (
         tl.load(row).to(tl.float32),
         tl.load(row + 1).to(tl.float32),
@@ -218,7 +220,7 @@ def step_block(
     STOCHASTIC: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """The formulas, in float32, for a block of elements."""
+    """Step a block of elements, in float32."""
     c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, moments_key, param_key = (
         numbers
     )
@@ -240,7 +242,7 @@ def step_block(
     m = tl.fma(tl.zeros_like(g) + weight1, g - m_old, tl.where(weight1 > 0, m_old, g))
     v = tl.fma(weight2 * g, g, v_old * beta2)
     r = tl.div_rn(tl.sqrt_rn(v), root) + eps
-    # a part that is over is left out, so that 0 x inf cannot arise
+    # a part whose coefficient is 0 is left out, so that 0 x inf cannot arise
     p = p_old * decay
     p = tl.where(c_adam != 0, p + tl.div_rn(c_adam * m, r), p)
     p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)

@@ -1,1 +1,1 @@
-"""One step: the equations, and every path that computes them."""
+"""One step of the optimizers: the equations, and the loop, foreach and fused paths."""

@@ -1,23 +1,45 @@
 """The equations of arXiv:2603.07122, one pure function each.
 
-Numbers and 0-d tensors both work: the loop passes Python floats (double precision), a captured or compiled step passes tensors.
+They take numbers and 0-d tensors: the loop passes Python floats (double precision), a captured or
+compiled step passes tensors.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
 Scalar: TypeAlias = float | Tensor
-NEGLIGIBLE = (
-    1e-9  # 1 - xi t is 1e-16 instead of 0 for many xi = 1/N; below this the hand-over is over
-)
+# 1 - xi t is 1e-16 instead of 0 for many xi = 1/N; below this value the hand-over is over
+NEGLIGIBLE = 1e-9
+
+
+class Coefficients(NamedTuple):
+    """The step split over m and r: theta <- theta + adam m / r + inverse m r.
+
+    Each is a float, a 0-d tensor, or a vector with one number per parameter.
+    """
+
+    adam: Any  # -lr (1 - alpha_t) / (1 - b1^t)
+    inverse: Any  # -lr alpha_t / (1 - b1^t)
+    root: Any  # sqrt(1 - b2^t), with which r = sqrt(v) / root + eps
 
 
 def mixing_weight(step: Scalar, switch_rate: float) -> Any:
-    """alpha_t = max(0, 1 - xi t): the weight of InvAdam, from 1 to 0 over 1/xi steps; below 1e-9 it counts as 0.
+    r"""Return the weight of InvAdam, which falls from 1 to 0 over 1 / switch_rate steps.
+
+    .. math:: \alpha_t = \max(0, 1 - \xi t)
+
+    A weight below 1e-9 counts as 0.
+
+    Args:
+        step: t, the number of updates, at least 0; a number or a tensor.
+        switch_rate: xi per step, in [0, 1].
+
+    Returns:
+        A number in [0, 1], or a tensor of the shape of ``step``.
 
     Example:
         >>> [mixing_weight(float(t), 0.25) for t in (1, 2, 3, 4, 5)]
@@ -30,28 +52,28 @@ def mixing_weight(step: Scalar, switch_rate: float) -> Any:
 
 
 def adam_direction(m_hat: Tensor, r: Tensor) -> Tensor:
-    """u = mh / r, unit-free, with r = sqrt(vh) + eps."""
+    """Return u = mh / r, which has no unit; r = sqrt(vh) + eps."""
     return m_hat / r
 
 
 def invadam_direction(m_hat: Tensor, r: Tensor) -> Tensor:
-    """u~ = mh r, in gradient squared, with r = sqrt(vh) + eps (the transcription of the paper has no eps here; the release has)."""
+    """Return u~ = mh r, in the unit of a squared gradient; r = sqrt(vh) + eps as in the release."""
     return m_hat * r
 
 
 def effective_weight(r: Tensor, alpha: Tensor | float) -> Tensor:
-    """w_t = (1 - alpha) + alpha r^2: the DualAdam step over the Adam step of the same state, element by element."""
+    """Return w_t = (1 - alpha) + alpha r^2, the DualAdam step divided by the Adam step."""
     return (1 - alpha) + alpha * r.square()
 
 
 def step_coefficients(
     step: Scalar, lr: Scalar, beta1: Scalar, beta2: Scalar, switch_rate: float
-) -> tuple[Any, Any, Any]:
-    """Split the step over m and r: theta <- theta + c_adam m / r + c_inv m r, r = sqrt(v) / root + eps.
-
-    c_adam = -lr (1 - alpha_t) / (1 - b1^t), c_inv = -lr alpha_t / (1 - b1^t), root = sqrt(1 - b2^t).
-    With alpha_t = 0 the first and the last are torch.optim.AdamW's own numbers, bit for bit.
-    """
+) -> Coefficients:
+    """Return the coefficients of step t. At alpha_t = 0 they are AdamW's of torch, bit for bit."""
     alpha = mixing_weight(step, switch_rate)
     step_size = lr / (1 - beta1**step)
-    return -step_size * (1 - alpha), -step_size * alpha, (1 - beta2**step) ** 0.5
+    return Coefficients(
+        adam=-step_size * (1 - alpha),
+        inverse=-step_size * alpha,
+        root=(1 - beta2**step) ** 0.5,
+    )

@@ -1,72 +1,73 @@
-"""The fused path: each tensor takes the kernel of its device, and what no kernel takes goes the way it would go without.
-
-A kernel is a module with ``unavailable()``, ``describe()``, ``takes_all(...)``, ``refuses(...)`` and ``step_tensors(...)`` as in
-_kernels/cpu.py; ``KERNELS`` names the one of each device type.
-"""
+"""The fused path: each tensor takes the kernel of its device; the rest takes another path."""
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from types import ModuleType
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dualadam.optim._kernels import cpu as cpu_kernel
-from dualadam.optim._kernels import torch_fused as _fused_torch
+from dualadam.optim._kernels import torch_fused
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._kernels.torch_fused import update_torch_fused
+from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.foreach import update_foreach
 from dualadam.optim._step.loop import update_loop
-from dualadam.optim._step.settings import Columns, StepSettings
+from dualadam.optim._step.settings import StepSettings
+from dualadam.optim._step.sharded import local_columns
 
-KERNELS: dict[str, ModuleType] = {"cpu": cpu_kernel, "cuda": triton_kernel}
+
+class Kernel(Protocol):
+    """What a module of _kernels offers to be the kernel of a device type."""
+
+    def unavailable(self) -> str | None:
+        """Return why no tensor can take this kernel, or None if it can be used."""
+
+    def describe(self) -> str:
+        """Say what the kernel runs on."""
+
+    def refuses(self, row: TensorRow) -> str | None:
+        """Return why a row must not reach the kernel, or None if it may."""
+
+    def takes_all(self, columns: Columns) -> bool:
+        """Whether all tensors are alike and none is refused; False decides nothing."""
+
+    def step_tensors(self, columns: Columns, settings: StepSettings) -> None:
+        """Advance tensors that ``refuses`` lets through."""
+
+
+KERNELS: dict[str, Kernel] = {"cpu": cpu_kernel, "cuda": triton_kernel}
 
 
 def unavailable() -> dict[str, str | None]:
-    """Return, by device type, why its kernel cannot be used; None where it can."""
+    """Return why each device type's kernel cannot be used, or None where it can."""
     return {device: kernel.unavailable() for device, kernel in KERNELS.items()}
 
 
-def choose_kernel(
-    row: Sequence[Any], why_unavailable: dict[str, str | None]
-) -> tuple[ModuleType | None, str]:
-    """Return the kernel that takes (param, grad, exp_avg, exp_avg_sq, step, ...), or None and the reason why none does."""
-    device = row[0].device.type
+def why_no_kernel(row: TensorRow, why_unavailable: dict[str, str | None]) -> str | None:
+    """Return why no kernel takes a row, or None if the kernel of its device does."""
+    device = row.param.device.type
     if device not in KERNELS:
-        return None, f"there is no kernel for the device type {device}"
-    why_not = why_unavailable[device] or KERNELS[device].refuses(*local_parts(row)[:5])
-    return (None, why_not) if why_not else (KERNELS[device], "")
-
-
-def local_parts(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return a row with its DTensors replaced by what this process holds of them, where all four are sharded alike.
-
-    The step is element by element: a shard steps as it would in the whole. The noise of stochastic rounding counts the shard's elements.
-    """
-    module = sys.modules.get("torch.distributed.tensor")  # who has a DTensor has imported it
-    if module is None or not all(isinstance(t, module.DTensor) for t in row[:4]):
-        return tuple(row)
-    specs = {(t.device_mesh, t.placements) for t in row[:4]}
-    if len(specs) != 1 or any(placement.is_partial() for placement in row[0].placements):
-        return tuple(row)
-    return (*(t.to_local() for t in row[:4]), *row[4:])
+        return f"there is no kernel for the device type {device}"
+    return why_unavailable[device] or KERNELS[device].refuses(row)
 
 
 def require_fused(params: Iterable[Tensor]) -> None:
     """Refuse fused=True where the installation lacks the kernel that these parameters would take.
 
+    A kernel that was switched off on purpose only warns: the step falls back.
+
     Raises:
-        RuntimeError: with the reason. A kernel that was switched off on purpose only warns: the step falls back.
+        RuntimeError: with the reason.
     """
     why_unavailable = unavailable()
     for device in {param.device.type for param in params} & KERNELS.keys():
         if why_not := why_unavailable[device]:
-            if device in _fused_torch.device_types():
+            if device in torch_fused.device_types():
                 continue
             if "environment variable" in why_not:
                 warnings.warn(f"fused=True has no effect: {why_not}.", stacklevel=2)
@@ -74,91 +75,79 @@ def require_fused(params: Iterable[Tensor]) -> None:
                 raise RuntimeError(f"fused=True is not available: {why_not}, or leave fused=None.")
 
 
-def update_fused(
-    params: list[Tensor],
-    grads: list[Tensor],
-    exp_avgs: list[Tensor],
-    exp_avg_sqs: list[Tensor],
-    steps: list[Tensor],
-    places: list[int],
-    settings: StepSettings,
-    grad_scale: Tensor | None = None,
-    found_inf: Tensor | None = None,
-) -> None:
-    """Advance all parameters and their state by one step, in place; arguments as for ``update_loop``.
+def update_fused(columns: Columns, settings: StepSettings) -> None:
+    """Advance all parameters and their state by one step, in place.
 
-    Gradients count divided by ``grad_scale`` and are left as they are. Where ``found_inf`` is not 0, neither parameters nor state nor
-    step change. torch.compile sees one operator: what happens inside is the same.
+    Gradients count divided by ``settings.grad_scale`` and are not changed. Where
+    ``settings.found_inf`` is not 0, neither parameters nor state nor step change. torch.compile
+    sees one operator, whose inside is the same.
     """
-    columns = (params, grads, exp_avgs, exp_avg_sqs, steps, places)
-    if torch.compiler.is_compiling():
-        numbers = (
-            n.double() if isinstance(n, Tensor) else torch.full((), n, dtype=torch.float64)
-            for n in settings[:3]
-        )
-        torch.ops.dualadam.fused_step(*columns, *numbers, *settings[3:], grad_scale, found_inf)
-    else:
-        advance_by_kernels(columns, settings, grad_scale, found_inf)
+    if not torch.compiler.is_compiling():
+        advance_by_kernels(columns, settings)
+        return
+    lr, beta1, beta2 = (
+        x.double() if isinstance(x, Tensor) else torch.full((), x, dtype=torch.float64)
+        for x in (settings.lr, settings.beta1, settings.beta2)
+    )
+    settings = settings._replace(lr=lr, beta1=beta1, beta2=beta2)
+    torch.ops.dualadam.fused_step(*columns, *settings)
 
 
-def advance_by_kernels(
-    columns: Sequence[Sequence[Any]],
-    settings: StepSettings,
-    grad_scale: Tensor | None,
-    found_inf: Tensor | None,
-) -> None:
-    """Hand every row of (params, grads, exp_avgs, exp_avg_sqs, steps, places) to the path that takes it."""
+def advance_by_kernels(columns: Columns, settings: StepSettings) -> None:
+    """Hand every row to the path that takes it."""
+    columns = local_columns(columns)
     why_unavailable = unavailable()
-    device = columns[0][0].device.type if columns[0] else ""
-    if (
-        device in KERNELS
-        and not why_unavailable[device]
-        and KERNELS[device].takes_all(*columns[:5])
-    ):
-        KERNELS[device].step_tensors(*columns, settings, grad_scale, found_inf)
+    device = columns.params[0].device.type if columns.params else ""
+    if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(columns):
+        KERNELS[device].step_tensors(columns, settings)
         return
-    rows_of: dict[ModuleType | None, list[tuple]] = defaultdict(list)
-    for row in zip(*columns, strict=True):
-        kernel, _ = choose_kernel(row, why_unavailable)
-        parts = local_parts(row) if kernel else row
-        if (
-            parts[0] is not row[0]
-        ):  # autograd saved the whole, whose version is another than its part's
-            torch.autograd.graph.increment_version([row[0], row[2], row[3]])
-        rows_of[kernel].append(parts)
-    rest = rows_of.pop(None, [])
-    for kernel, rows in rows_of.items():
-        assert kernel is not None
-        kernel.step_tensors(*zip(*rows, strict=True), settings, grad_scale, found_inf)
-    if not rest or (found_inf is not None and found_inf.item()):
-        return
-    if grad_scale is not None:
-        rest = [(row[0], row[1] / grad_scale.to(row[1].device), *row[2:]) for row in rest]
+    indices_on: dict[str, list[int]] = defaultdict(list)
+    rest: list[int] = []
+    for i, row in enumerate(columns.rows()):
+        if why_no_kernel(row, why_unavailable):
+            rest.append(i)
+        else:
+            indices_on[row.param.device.type].append(i)
+    for device, indices in indices_on.items():
+        KERNELS[device].step_tensors(columns.pick(indices), settings)
+    if rest and not (settings.found_inf is not None and settings.found_inf.item()):
+        advance_without_kernel(columns.pick(rest), settings)
+
+
+def advance_without_kernel(columns: Columns, settings: StepSettings) -> None:
+    """Step what no kernel takes: by torch's fused AdamW where possible, else by foreach or loop."""
+    if settings.grad_scale is not None:
+        grad_scale = settings.grad_scale
+        columns = columns._replace(grads=[g / grad_scale.to(g.device) for g in columns.grads])
+    by_torch: list[int] = []
+    usual: list[int] = []
+    for i, row in enumerate(columns.rows()):
+        by_torch_fused = not settings.on_device and torch_fused.takes(row)
+        (by_torch if by_torch_fused else usual).append(i)
     if not settings.on_device:
-        lr, beta1, beta2 = settings[:3]
-        settings = StepSettings(float(lr), float(beta1), float(beta2), *settings[3:])
-    by_torch: list[tuple] = []
-    usual: list[tuple] = []
-    for row in rest:
-        (by_torch if not settings.on_device and _fused_torch.takes(row) else usual).append(row)
-    update_usual = update_foreach if all(row[0].is_cuda for row in usual) else update_loop
-    for update, rows in ((update_torch_fused, by_torch), (update_usual, usual)):
-        if rows:
-            update(*cast(Columns, tuple(map(list, zip(*rows, strict=True)))), settings)
+        settings = settings.as_numbers()
+    if by_torch:
+        update_torch_fused(columns.pick(by_torch), settings)
+    if usual:
+        chosen = columns.pick(usual)
+        update = update_foreach if all(p.is_cuda for p in chosen.params) else update_loop
+        update(chosen, settings)
 
 
-def _fused_step(*args: Any) -> None:
-    """What ``fused_step`` does: its arguments are six columns, the fields of StepSettings, grad_scale and found_inf."""
-    advance_by_kernels(args[:6], StepSettings(*args[6:-2]), *args[-2:])
+def _fused_step(*arguments: Any) -> None:
+    """Implement ``fused_step``, whose arguments are the fields of Columns and StepSettings."""
+    num_columns = len(Columns._fields)
+    advance_by_kernels(Columns(*arguments[:num_columns]), StepSettings(*arguments[num_columns:]))
 
 
 _LIBRARY = torch.library.Library("dualadam", "FRAGMENT")
 if not hasattr(torch.ops.dualadam, "fused_step"):
-    # not custom_op: it would bump every version counter once more, in Python, a tensor at a time
+    # not custom_op: it would increment every version once more, in Python, one tensor at a time
     _LIBRARY.define(
-        "fused_step(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, "
-        "int[] places, Tensor lr, Tensor beta1, Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, "
-        "bool on_device, bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()",
+        "fused_step(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, "
+        "Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, int[] places, Tensor lr, Tensor beta1, "
+        "Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, "
+        "bool on_device, bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()"
     )
     _LIBRARY.impl("fused_step", _fused_step, "CompositeExplicitAutograd")
     torch.library.register_fake("dualadam::fused_step", lambda *args: None, lib=_LIBRARY)

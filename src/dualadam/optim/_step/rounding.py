@@ -1,79 +1,60 @@
 """Storing results in fewer bits than they were computed in: to nearest, or stochastically.
 
-The noise is a hash of (place, step, index) and of nothing else: a run repeats and resumes bit for bit, whichever path or number of
-threads works it off. The kernels form the same numbers.
+The noise is a hash of (place, step, index) and of nothing else. A run therefore repeats and resumes
+bit for bit, whichever path it takes and however many threads it has. The kernels form the same
+numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dualadam.optim._step.columns import TensorRow, Updated
+from dualadam.optim._step.memory import memory_index
+
+
+class NoiseKeys(NamedTuple):
+    """What seeds the noise of one parameter at one step: 0-d int32 tensors."""
+
+    moments: Tensor
+    param: Tensor
+
 
 def mix(h: Tensor) -> Tensor:
-    """Scramble int32 tensors, whose 32 bits count as an unsigned number (the finalizer of MurmurHash3).
+    """Scramble int32 tensors, read as unsigned 32-bit numbers (the finalizer of MurmurHash3).
 
     Example:
         >>> [hex(h & 0xFFFFFFFF) for h in mix(torch.tensor([1, 2], dtype=torch.int32)).tolist()]
         ['0x514e28b7', '0x30f4c306']
     """
-    h = (h ^ (h >> 16 & 0xFFFF)) * (0x85EBCA6B - 2**32)  # masked: >> fills with copies of the sign
+    # masked, since >> on signed numbers fills with copies of the sign
+    h = (h ^ (h >> 16 & 0xFFFF)) * (0x85EBCA6B - 2**32)
     h = (h ^ (h >> 13 & 0x7FFFF)) * (0xC2B2AE35 - 2**32)
     return h ^ (h >> 16 & 0xFFFF)
 
 
-def noise_keys(place: int, step: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Return the keys of the moments' noise and of the parameter's; None where no tensor is bfloat16.
-
-    ``place`` counts the parameters of the optimizer.
-    """
-    if not any(t.dtype == torch.bfloat16 for t in tensors):
+def noise_keys(row: TensorRow) -> NoiseKeys | None:
+    """Return the keys of a row's noise at its step, or None if nothing in it is bfloat16."""
+    if torch.bfloat16 not in (row.param.dtype, row.exp_avg.dtype, row.exp_avg_sq.dtype):
         return None
-    seed = torch.full((), (place ^ 0x9E3779B9) - 2**32, dtype=torch.int32, device=step.device)
-    seed = mix(seed) + 2 * step.int()
-    return mix(seed), mix(seed + 1)
-
-
-def strides(tensor: Tensor) -> list[int]:
-    """Return the strides of the dimensions that have any."""
-    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1]
-
-
-def is_dense(tensor: Tensor) -> bool:
-    """Whether the elements fill a stretch of memory, each place once."""
-    expected = 1
-    for stride, size in sorted(
-        (stride, size)
-        for stride, size in zip(tensor.stride(), tensor.shape, strict=True)
-        if size != 1
-    ):
-        if stride != expected:
-            return tensor.numel() == 0
-        expected *= size
-    return True
-
-
-def memory_index(tensor: Tensor, first: int = 0) -> Tensor:
-    """Return each element's place in memory, counted on from the tensor's first one; in the order of the indices if it is not dense.
-
-    As int32: the lowest 32 bits of the count.
-    """
-    index = torch.arange(first, first + tensor.numel(), device=tensor.device).int()
-    return (
-        index.as_strided(tensor.shape, tensor.stride())
-        if is_dense(tensor)
-        else index.view(tensor.shape)
-    )
+    device = row.step.device
+    seed = torch.full((), (row.place ^ 0x9E3779B9) - 2**32, dtype=torch.int32, device=device)
+    seed = mix(seed) + 2 * row.step.int()
+    return NoiseKeys(moments=mix(seed), param=mix(seed + 1))
 
 
 def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:
-    """Round to one of the two bfloat16 neighbours, with probabilities whose mean is x; noise is uniform in [0, 65536).
+    """Round to one of the two bfloat16 neighbours, with probabilities that make the mean x.
+
+    ``noise`` is uniform in [0, 65536).
 
     Example:
-        >>> x = torch.full((4,), 1 + 0.25 * 2**-7)  # a quarter of the way from 1 to the next bfloat16
-        >>> stochastic_bfloat16(x, torch.tensor([0, 16384, 49151, 49152], dtype=torch.int32)).tolist()
+        >>> x = torch.full((4,), 1 + 0.25 * 2**-7)  # a quarter of the way to the next bfloat16
+        >>> noise = torch.tensor([0, 16384, 49151, 49152], dtype=torch.int32)
+        >>> stochastic_bfloat16(x, noise).tolist()
         [1.0, 1.0, 1.0, 1.0078125]
     """
     x = x.float()
@@ -81,29 +62,35 @@ def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:
     return torch.where(x.isfinite(), rounded, x).bfloat16()
 
 
-def write_back(
-    targets: Sequence[Tensor],
-    values: Sequence[Tensor],
-    keys: tuple[Tensor, Tensor] | None,
-    first: int = 0,
-) -> None:
-    """Store (p, m, v) in (param, exp_avg, exp_avg_sq), those that were not updated in place.
+def write_back(row: TensorRow, updated: Updated, keys: NoiseKeys | None, first: int = 0) -> None:
+    """Store the values that were not updated in place.
 
     Args:
-        targets: what is stored. values: what was computed.
-        keys: of ``noise_keys``, for what is bfloat16; None rounds to nearest.
-        first: a piece's place in its tensor.
+        row: where they are stored; a whole parameter with its state, or a piece.
+        updated: the computed values.
+        keys: rounds what is bfloat16 stochastically; None rounds to nearest.
+        first: position of the piece in its parameter.
     """
-    bits: dict[bool, Tensor] = {}
-    for position, (target, value) in enumerate(zip(targets, values, strict=True)):
-        if target.dtype == value.dtype or target.is_complex():
+    if is_copy(row.param, updated.param):
+        if keys is not None and row.param.dtype == torch.bfloat16:
+            noise = mix(memory_index(row.param, first) + keys.param) & 0xFFFF
+            row.param.copy_(stochastic_bfloat16(updated.param, noise))
+            del noise  # it would lie beside the noise of the moments
+        else:
+            row.param.copy_(updated.param)
+    moments = ((row.exp_avg, updated.exp_avg), (row.exp_avg_sq, updated.exp_avg_sq))
+    if keys is not None and torch.bfloat16 in (row.exp_avg.dtype, row.exp_avg_sq.dtype):
+        # exp_avg takes the lower half of the random bits, exp_avg_sq the upper half
+        bits = mix(memory_index(row.param, first) + keys.moments)
+    for shift, (target, value) in zip((0, 16), moments, strict=True):
+        if not is_copy(target, value):
             continue
         if keys is not None and target.dtype == torch.bfloat16:
-            of_param = position == 0
-            if of_param not in bits:
-                bits = {of_param: mix(memory_index(targets[0], first) + keys[of_param])}
-            # exp_avg takes the lower half of the moments' 32 random bits, exp_avg_sq the upper
-            value = stochastic_bfloat16(
-                value, (bits[of_param] >> 16 if position == 2 else bits[of_param]) & 0xFFFF
-            )
-        target.copy_(value)
+            target.copy_(stochastic_bfloat16(value, bits >> shift & 0xFFFF))
+        else:
+            target.copy_(value)
+
+
+def is_copy(target: Tensor, value: Tensor) -> bool:
+    """Whether the arithmetic worked on a copy of the stored tensor."""
+    return target.dtype != value.dtype and not target.is_complex()

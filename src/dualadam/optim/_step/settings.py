@@ -1,4 +1,4 @@
-"""What a step is given: columns of tensors, and settings that are the same for all."""
+"""The settings of a step, which are the same for all parameters of a group."""
 
 from __future__ import annotations
 
@@ -6,41 +6,43 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from dualadam.optim._step.equations import Scalar, step_coefficients
-
-# parameters, gradients, both moments, steps, and the parameters' places among all of the optimizer
-Columns = tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[int]]
+from dualadam.optim._step.equations import Coefficients, Scalar, step_coefficients
 
 
 class StepSettings(NamedTuple):
-    """A group's settings as one step uses them, the same for every path; the order is that of ``torch.ops.dualadam.fused_step``.
+    """A group's settings as one step of any path uses them."""
 
-    ``on_device`` keeps step and coefficients as tensors (captured, compiled or differentiated steps); else they are Python floats.
-    """
-
-    lr: Any  # float or 0-d tensor, as beta1 and beta2
+    lr: Any  # a float or a 1-element tensor, as beta1 and beta2
     beta1: Any
     beta2: Any
     eps: float
     weight_decay: float
     switch_rate: float
     maximize: bool
+    # step and coefficients stay tensors, in a captured, compiled or differentiated step
     on_device: bool
     stochastic_rounding: bool
+    # set by GradScaler, for the fused path alone
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
 
-    def coefficients(self, step: Scalar) -> tuple[Any, Any, Any]:
-        """Return ``step_coefficients`` of these settings."""
+    def coefficients(self, step: Scalar) -> Coefficients:
+        """Return the coefficients of a step with these settings."""
         return step_coefficients(step, self.lr, self.beta1, self.beta2, self.switch_rate)
 
+    def in_double(self) -> StepSettings:
+        """Return the settings with tensors as 0-d float64, for coefficients in double precision."""
+        return self._replace(
+            lr=as_double(self.lr), beta1=as_double(self.beta1), beta2=as_double(self.beta2)
+        )
 
-def in_double(settings: StepSettings) -> StepSettings:
-    """Return the settings with their tensors as 0-d float64, so that coefficients are formed in double precision."""
-    lr, beta1, beta2 = settings[:3]
-    return StepSettings(as_double(lr), as_double(beta1), as_double(beta2), *settings[3:])
+    def as_numbers(self) -> StepSettings:
+        """Return the settings with tensors as Python floats, which reads them on the host."""
+        return self._replace(lr=float(self.lr), beta1=float(self.beta1), beta2=float(self.beta2))
 
 
 def as_double(scalar: float | Tensor) -> Any:
-    """Return a tensor as a 0-d float64 tensor (float32 where the device has no float64), a number as it is."""
+    """Return a tensor as 0-d float64 (float32 on MPS, which has no float64); a number unchanged."""
     if not isinstance(scalar, Tensor):
         return scalar
     scalar = scalar.reshape(())

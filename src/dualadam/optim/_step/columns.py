@@ -1,0 +1,54 @@
+"""The tensors of a step: columns of all parameters of a group, and the row of one parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class TensorRow(NamedTuple):
+    """One parameter with its gradient and its state, or a piece of them."""
+
+    param: Tensor
+    grad: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+    step: Tensor  # 0-d: the number of updates
+    place: int  # the parameter's number in the optimizer, which seeds its rounding noise
+
+
+class Updated(NamedTuple):
+    """The new values of one row, in the dtype of the arithmetic."""
+
+    param: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class Columns(NamedTuple):
+    """The parameters of a group that have a gradient, and what belongs to each."""
+
+    params: list[Tensor]
+    grads: list[Tensor]
+    exp_avgs: list[Tensor]
+    exp_avg_sqs: list[Tensor]
+    steps: list[Tensor]
+    places: list[int]
+
+    def rows(self) -> list[TensorRow]:
+        """Return one row per parameter."""
+        return [TensorRow(*row) for row in zip(*self, strict=True)]
+
+    def pick(self, indices: Iterable[int]) -> Columns:
+        """Return the columns of the parameters at these indices."""
+        indices = list(indices)
+        return Columns(
+            params=[self.params[i] for i in indices],
+            grads=[self.grads[i] for i in indices],
+            exp_avgs=[self.exp_avgs[i] for i in indices],
+            exp_avg_sqs=[self.exp_avg_sqs[i] for i in indices],
+            steps=[self.steps[i] for i in indices],
+            places=[self.places[i] for i in indices],
+        )
