@@ -1,4 +1,4 @@
-"""A training loop of one's own with accelerate: accumulation, clipping, a schedule, and checkpoints that resume bit for bit.
+"""Train with accelerate: accumulation, clipping, a schedule, checkpoints that resume bit for bit.
 
     python examples/accelerate_loop.py [--model FOLDER_OR_NAME] [--data FILE.txt]
 
@@ -35,7 +35,7 @@ if options.model:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = AutoModelForCausalLM.from_pretrained(options.model)
 else:
-    tokenizer = ByT5Tokenizer()  # bytes
+    tokenizer = ByT5Tokenizer()  # a token is a byte
     sizes = {
         "hidden_size": 64,
         "num_hidden_layers": 2,
@@ -59,15 +59,15 @@ model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, load
 
 
 def train(first_epoch: int, folder: str) -> float:
-    """Train the epochs from this one on, saving the state half-way, and return the mean loss of the last epoch."""
+    """Train from this epoch on, save the state half-way, and return the last epoch's mean loss."""
     for epoch in range(first_epoch, options.epochs):
         if epoch == options.epochs // 2:
             accelerator.save_state(folder)
         losses = []
         for batch in loader:
-            with accelerator.accumulate(
-                model
-            ):  # divides the loss, so gradients are means: the inverse part grows with their square
+            # This divides the loss, so that gradients are means. It matters: the inverse part grows
+            # with the square of the gradient.
+            with accelerator.accumulate(model):
                 loss = model(input_ids=batch, labels=batch).loss
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
@@ -82,7 +82,7 @@ def train(first_epoch: int, folder: str) -> float:
 
 with tempfile.TemporaryDirectory() as folder:
     straight = train(0, folder)
-    print(diagnose(optimizer))  # accelerate wraps the optimizer; diagnose looks inside
+    print(diagnose(optimizer))  # diagnose unwraps accelerate's optimizer
     accelerator.load_state(folder)
     resumed = train(options.epochs // 2, folder)
 assert resumed == straight, (resumed, straight)

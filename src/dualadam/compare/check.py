@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
-from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, take_a_step
+from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, SpecText, nearest
 from dualadam.tasks import TASKS, TaskEntry
@@ -146,7 +146,7 @@ def _step_mistakes(arm: Arm) -> Iterator[Mistake]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                take_a_step(arm.optimizer, settings)
+                try_step(arm.optimizer, settings)
         except Exception as error:  # a class of the user's own may raise anything
             message = f"gives {settings}, which {arm.optimizer} refuses: {error}"
             yield Mistake(("tune" if arm.tune else "args",), message)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dualadam.compare.optimizers import switch_mode
+from dualadam.compare.optimizers import set_training
 from dualadam.compare.run import DiagnosisPoint, Flatness, finite_or_none
 from dualadam.compare.training import Training, split_batch
 from dualadam.optim import DualAdam, InvAdam, diagnose
@@ -52,13 +52,13 @@ def measure_flatness(training: Training) -> Flatness:
         # outside the handler: the exception no longer holds the tensors that filled the memory
         return measured(measure, 2 * parts)
 
-    switch_mode(training.optimizer, "eval")
+    set_training(training.optimizer, False)
     found = Flatness(
         top_eigenvalue=measured(largest_eigenvalue),
         sam_sharpness=measured(lambda loss: sam_sharpness(loss, 0.05)),
         adaptive_sharpness=measured(lambda loss: sam_sharpness(loss, 0.5, adaptive=True)),
     )
-    switch_mode(training.optimizer, "train")
+    set_training(training.optimizer, True)
     return found
 
 

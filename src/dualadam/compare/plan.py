@@ -14,6 +14,7 @@ from dualadam.compare.spec import Arm, Block, Spec
 
 TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs 0, 1, ...
 ArmKey = tuple[str, str]  # the names of a block and of one of its arms
+Trials = dict[int, list[tuple[float, float]]]  # trial -> (score, -loss) of each tuning seed
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Plan:
             trial=trial,
             seed=seed,
             task=spec.task,
-            metric=spec.judged_by[0],
+            metric=spec.judged_by.name,
             model=spec.model,
             optimizer=arm.optimizer,
             settings=self.settings[block.name, arm.name][trial],
@@ -89,26 +90,15 @@ class Plan:
         """
         if not self.spec.points:
             return dict.fromkeys(self.settings, 0)
-        sign = self.spec.judged_by[1].sign
-        results: dict[ArmKey, dict[int, list[tuple[float, float]]]] = {
-            key: {} for key in self.settings
-        }
+        sign = self.spec.judged_by.metric.sign
+        results: dict[ArmKey, Trials] = {}
         for record in records:
             run, validation = record.run, record.validation
             if run.phase == "tune":
-                minus_loss = -math.inf if validation.loss is None else -validation.loss
-                pair = (sign * validation.score, minus_loss)
-                results[run.block, run.arm].setdefault(run.trial, []).append(pair)
-
-        def rank(trials: dict[int, list[tuple[float, float]]], trial: int) -> tuple[float, ...]:
-            means = (sum(column) / len(column) for column in zip(*trials[trial], strict=True))
-            return (*means, -trial)
-
-        return {
-            key: max(trials, key=lambda trial, trials=trials: rank(trials, trial))  # type: ignore[misc]
-            for key, trials in results.items()
-            if trials
-        }
+                loss = math.inf if validation.loss is None else validation.loss
+                trials = results.setdefault((run.block, run.arm), {})
+                trials.setdefault(run.trial, []).append((sign * validation.score, -loss))
+        return {key: best_trial(trials) for key, trials in results.items()}
 
     def judged_runs(self, winners: dict[ArmKey, int]) -> list[Run]:
         """Return every arm at its best point, on the paired seeds."""
@@ -120,6 +110,17 @@ class Plan:
         ]
 
 
+def best_trial(trials: Trials) -> int:
+    """Return the trial with the greatest mean score, then mean of -loss, then the first."""
+
+    def rank(trial: int) -> tuple[float, float, int]:
+        scores, minus_losses = zip(*trials[trial], strict=True)
+        count = len(scores)
+        return sum(scores) / count, sum(minus_losses) / count, -trial
+
+    return max(trials, key=rank)
+
+
 def make_plan(spec: Spec) -> Plan:
     """Draw every point of every arm, before any run.
 
@@ -127,21 +128,22 @@ def make_plan(spec: Spec) -> Plan:
     the same name over the same range get the same values. Ranges are sampled on a logarithmic
     scale.
     """
-    tuned = {name for block in spec.block for arm in block.arm for name in arm.tune}
-    names = sorted(tuned, key=lambda name: (name != "lr", name))
+    arms = [(block.name, arm) for block in spec.block for arm in block.arm]
     if not spec.points:
-        return Plan(spec, {(b.name, a.name): [dict(a.args)] for b in spec.block for a in b.arm})
+        return Plan(spec, {(block, arm.name): [dict(arm.args)] for block, arm in arms})
+    tuned = {name for _, arm in arms for name in arm.tune}
+    names = sorted(tuned, key=lambda name: (name != "lr", name))
     sample = qmc.Halton(len(names), scramble=True, rng=spec.sampler_seed).random(spec.points)
     points = [dict(zip(names, row.tolist(), strict=True)) for row in sample]
-
-    def settings(arm: Arm, point: dict[str, float]) -> dict[str, Any]:
-        values = {
-            name: float(f"{low * (high / low) ** point[name]:.4g}")
-            for name, (low, high) in arm.tune.items()
-        }
-        return {**arm.args, **values}
-
     return Plan(
-        spec,
-        {(b.name, a.name): [settings(a, p) for p in points] for b in spec.block for a in b.arm},
+        spec, {(block, arm.name): [settings_at(arm, p) for p in points] for block, arm in arms}
     )
+
+
+def settings_at(arm: Arm, point: dict[str, float]) -> dict[str, Any]:
+    """Return an arm's settings at a point of the unit cube, with four significant digits."""
+    tuned = {
+        name: float(f"{low * (high / low) ** point[name]:.4g}")
+        for name, (low, high) in arm.tune.items()
+    }
+    return {**arm.args, **tuned}

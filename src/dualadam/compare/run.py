@@ -41,12 +41,14 @@ class Run:
     subset: int | None = None
     loss_scale: float = 1.0
     flatness: bool = False  # measured at the end of a judged run
-    accumulate: int = field(
-        default=1, metadata=LATER
-    )  # parts that a batch's gradient is summed over
-    evaluations: int = field(default=20, metadata=LATER)  # points of the learning curve
-    evaluate_at_most: int | None = field(default=None, metadata=LATER)  # validation, test examples
-    language: FineTuning | None = field(default=None, metadata=LATER)  # for language tasks
+    # parts that the gradient of a batch is summed over
+    accumulate: int = field(default=1, metadata=LATER)
+    # points of the learning curve
+    evaluations: int = field(default=20, metadata=LATER)
+    # examples of the validation and of the test split; None for all
+    evaluate_at_most: int | None = field(default=None, metadata=LATER)
+    # for language tasks
+    language: FineTuning | None = field(default=None, metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -63,9 +65,8 @@ class Run:
     @property
     def label(self) -> str:
         """A short name for a progress bar."""
-        return (
-            f"{self.arm}, {f'point {self.trial}' if self.phase == 'tune' else f'seed {self.seed}'}"
-        )
+        which = f"point {self.trial}" if self.phase == "tune" else f"seed {self.seed}"
+        return f"{self.arm}, {which}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields; ``language`` leaves out its model, which the run names itself."""

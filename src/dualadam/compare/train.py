@@ -31,6 +31,7 @@ from dualadam.tasks import TASKS, Scores, Split, get_task, synthetic_task
 
 NUM_DIAGNOSES = 40
 CHECK_EVERY = 100  # steps between two checks of the loss; each check waits for the device
+NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10  # of ``time_step``
 
 
 @dataclass
@@ -58,12 +59,12 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> Record:
     """
     task = get_task(
         run.task,
-        data,
-        run.subset,
-        device,
-        run.precision,
-        run.language,
-        run.evaluate_at_most,
+        data=data,
+        subset=run.subset,
+        device=device,
+        precision=run.precision,
+        language=run.language,
+        evaluate_at_most=run.evaluate_at_most,
         # without gradients, twice the rows of a training pass need no more memory
         at_once=2 * run.part_size,
     )
@@ -97,12 +98,13 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> Record:
 def train_loop(training: Training, device: str) -> Trace:
     """Train to the last step, or until the loss is no longer finite."""
     run, total = training.run, training.num_steps
-    judged = run.phase == "judge"
-    every = range(1, run.evaluations + 1)
-    evaluate_at = {round(total * i / run.evaluations) for i in every} if judged else set()
-    # denser at the beginning, where the hand-over is
-    square = ((i / NUM_DIAGNOSES) ** 2 for i in range(1, NUM_DIAGNOSES + 1))
-    diagnose_at = {max(1, round(total * s)) for s in square} if judged else set()
+    evaluate_at: set[int] = set()
+    diagnose_at: set[int] = set()
+    if run.phase == "judge":
+        evaluate_at = {round(total * i / run.evaluations) for i in range(1, run.evaluations + 1)}
+        # denser at the beginning, where the hand-over is
+        squares = ((i / NUM_DIAGNOSES) ** 2 for i in range(1, NUM_DIAGNOSES + 1))
+        diagnose_at = {max(1, round(total * square)) for square in squares}
 
     trace = Trace()
     losses, num_losses = torch.zeros((), device=device), 0  # since the last point of the curve
@@ -164,10 +166,11 @@ def time_step(run: Run, *, device: str = "cpu") -> float:
         "language": run.language,
     }
     task = synthetic_task(run.task, run.batch_size, **options) or get_task(run.task, **options)
-    training = Training(replace(run, epochs=None, steps=13), task)
+    num_steps = NUM_WARMUP_STEPS + NUM_TIMED_STEPS
+    training = Training(replace(run, epochs=None, steps=num_steps), task)
     times = []
-    for step, batch in zip(range(1, 14), training.batches(), strict=False):
+    for step, batch in zip(range(1, num_steps + 1), training.batches(), strict=False):
         started = time.perf_counter()
         training.step(step, batch).item()
         times.append(time.perf_counter() - started)
-    return statistics.median(times[3:])
+    return statistics.median(times[NUM_WARMUP_STEPS:])

@@ -1,4 +1,4 @@
-"""A model with its optimizer and learning rate, and the step that trains it."""
+"""A model with its optimizer and schedule, and the step that trains it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualadam.compare.optimizers import LearningRate, find_entry, make_optimizer, switch_mode
+from dualadam.compare.optimizers import make_optimizer, set_training
 from dualadam.compare.run import Run
+from dualadam.compare.schedule import LearningRateSchedule
 from dualadam.errors import InvalidValueError
 from dualadam.optim import decay_groups
 from dualadam.tasks import Scores, Split, Task
 
 
 class Training:
-    """A model, its optimizer and its learning rate, ready for step 1.
+    """A model, its optimizer and its schedule, ready for step 1.
 
     The run's seed decides the initial weights.
 
@@ -37,12 +38,11 @@ class Training:
         self.model = task.make_model(run.model)
         groups = decay_groups(self.model, run.weight_decay)
         self.optimizer = make_optimizer(run.optimizer, groups, run.settings, run.weight_decay)
-        warmup_rate = run.settings["switch_rate"] if find_entry(run.optimizer).warmup else None
-        self.learning_rate = LearningRate(
-            self.optimizer, run.schedule, self.num_steps, run.final_fraction, warmup_rate
+        self.schedule = LearningRateSchedule(
+            self.optimizer, run.schedule, self.num_steps, run.final_fraction
         )
         self.model.train()
-        switch_mode(self.optimizer, "train")
+        set_training(self.optimizer, True)
 
     def batches(self) -> Iterator[Any]:
         """Yield batches epoch after epoch. Arms of one seed see the same batches."""
@@ -56,7 +56,7 @@ class Training:
         With accumulation each part counts by its weight, so that the gradient is the whole batch's
         up to rounding.
         """
-        self.learning_rate.set(step)
+        self.schedule.set(step)
         self.optimizer.zero_grad()
         parts = [batch] if self.run.accumulate == 1 else split_batch(batch, self.run.accumulate)
         shares = [1.0]
@@ -75,9 +75,9 @@ class Training:
 
     def evaluate(self, split: Split) -> Scores:
         """Return the model's scores on a split; training can go on afterwards."""
-        switch_mode(self.optimizer, "eval")
+        set_training(self.optimizer, False)
         scores = self.task.evaluate(self.model, split)
-        switch_mode(self.optimizer, "train")
+        set_training(self.optimizer, True)
         return scores
 
 

@@ -72,7 +72,7 @@ class LinearWarmup(Optimizer):
         return {key: self.__dict__[key] for key in ("optimizer", "rate", "decoupled", "defaults")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["optimizer"], state["rate"], decoupled=state["decoupled"])
+        LinearWarmup.__init__(self, state["optimizer"], state["rate"], decoupled=state["decoupled"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the wrapped optimizer's state, with the count of steps in each group."""
@@ -84,7 +84,7 @@ class LinearWarmup(Optimizer):
         self._share()
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step of the wrapped optimizer at the warmed learning rate.
 
         Returns:
