@@ -1,127 +1,162 @@
-"""The whole way of `dualadam escape`, at the smallest effort: measured in processes, resumed, recorded, drawn; and the stored record."""
+"""A study of escape times from start to end: measured in processes, killed, continued, refused."""
 
 import json
-import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
-import matplotlib
 import pytest
+from escape_cases import TINY
 
-from dualadam.studies.escape_landscapes.failures import TABLE
-from dualadam.studies.escape_landscapes.plan import FULL, QUICK, Effort, plan
-from dualadam.studies.escape_landscapes.report import escape_tables, markdown, redraw, summary
-from dualadam.studies.escape_landscapes.tables import TOLERANCE, Row, _slope, judged, slope
+import dualadam
+from dualadam.cli import main
+from dualadam.errors import FailedRunsError, InvalidValueError
+from dualadam.harness.progress import Progress
+from dualadam.studies.escape_landscapes import QUICK, run
+from dualadam.studies.escape_landscapes import study as study_module
+from dualadam.studies.escape_landscapes.experiments import EXPERIMENTS
+from dualadam.studies.escape_landscapes.experiments.selectivity import Selectivity
+from dualadam.studies.escape_landscapes.study import plan
 
-matplotlib.use("Agg")
-TINY = Effort(num_points=2, largest=3.5, num_escapes=40, shortest=1000)
-RECORD = next(Path(__file__).parents[2].glob("benchmarks/records/*_escape"))
-FIGURES = ["slopes.png", "mixture.png", "order_flip.png", "failures.png"]
+SOURCE, TESTS = Path(dualadam.__file__).parents[1], Path(__file__).parent
+# Blocks when the second point is on disk, and is then killed by its own hand.
+KILLED = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from escape_cases import TINY
+    from dualadam.harness.progress import Progress
+    from dualadam.studies.escape_landscapes import run
+    from dualadam.studies.escape_landscapes.experiments.selectivity import Selectivity
+
+    class Killed(Progress):
+        finished_points = 0
+
+        def finished(self, label):
+            self.finished_points += 1
+            if self.finished_points == 2:
+                print("two points", flush=True)
+                sys.stdin.readline()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if __name__ == "__main__":
+        run(Path(sys.argv[1]), TINY, 1, Killed(), experiments=[Selectivity])
+    """
+)
+
+
+class Recorded(Progress):
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.done, self.labels = None, []
+
+    def start(self, total, done):
+        self.done = done
+
+    def finished(self, label):
+        self.labels.append(label)
+
+
+def numbers(folder: Path) -> dict[str, dict[str, object]]:
+    """Return the lines of points.jsonl by key, without the seconds."""
+    lines = map(json.loads, (folder / "points.jsonl").read_text().splitlines())
+    return {line["key"]: line | {"seconds": None} for line in lines}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    out = tmp_path_factory.mktemp("escape")
-    return out, escape_tables(out, TINY, num_workers=2)
+def finished(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("escape"), TINY, 2)
 
 
-def test_every_planned_point_is_measured_once_and_every_row_has_a_verdict(run):
-    out, rows = run
-    keys = [json.loads(line)["key"] for line in (out / "points.jsonl").read_text().splitlines()]
-    assert sorted(keys) == sorted(p.key for p in plan(TINY))
-    assert {row.verdict for row in rows} <= {
-        "held",
-        "not held",
-        "not decided",
-        "fails",
-        "failure not seen",
-    }
-    assert {row.table for row in rows} == {
-        "slopes",
-        "mixture",
-        "order flip",
-        "selectivity",
-        "several dimensions",
-        TABLE,
-    }
-    text = (out / "tables.md").read_text()
-    assert all(row.label in text for row in rows)
-    assert all((out / name).stat().st_size > 10_000 for name in FIGURES)
-    assert str(out / "tables.md") in summary(rows, out)
+def test_every_planned_point_is_measured_once_and_every_row_stands_in_the_tables(finished):
+    lines = (finished.folder / "points.jsonl").read_text().splitlines()
+    keys = [json.loads(line)["key"] for line in lines]
+    assert sorted(keys) == sorted(
+        p.key for p in plan(experiment(TINY) for experiment in EXPERIMENTS)
+    )
+    text = (finished.folder / "tables.md").read_text()
+    assert all(row.label in text for row in finished.rows)
+    assert finished.sentences[0] in text
+    record = json.loads((finished.folder / "record.json").read_text())
+    assert len(record["rows"]) == len(finished.rows)
+    assert len(record["points"]) == len(keys)
 
 
-def test_a_second_start_measures_only_what_is_missing(run):
-    out, rows = run
-    path = out / "points.jsonl"
+def test_a_second_start_measures_only_what_is_missing(finished):
+    path = finished.folder / "points.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:-2]))
-    again = escape_tables(out, TINY, num_workers=1)
+    progress = Recorded()
+    again = run(finished.folder, TINY, 1, progress)
+    assert (progress.done, len(progress.labels)) == (len(lines) - 2, 2)
     assert path.read_text().splitlines(keepends=True)[:-2] == lines[:-2]
-    assert again == rows  # the seeds are the points' own
+    assert again.rows == finished.rows  # each point has a seed of its own
 
 
-def test_a_folder_of_another_effort_is_refused(run):
-    with pytest.raises(ValueError, match=r"points\.jsonl must belong to this plan"):
-        escape_tables(run[0], QUICK)
+def test_a_folder_of_another_effort_is_refused(finished):
+    with pytest.raises(InvalidValueError, match=r"points\.jsonl must belong to this plan"):
+        run(finished.folder, QUICK)
 
 
-def test_the_stored_tables_are_those_of_the_stored_record(tmp_path):
-    (tmp_path / "record.json").write_bytes((RECORD / "record.json").read_bytes())
-    rows = redraw(tmp_path)
-    assert (tmp_path / "tables.md").read_text() == (RECORD / "tables.md").read_text()
-    assert len(json.loads((RECORD / "record.json").read_text())["points"]) == len(plan(FULL))
-    assert sum(row.verdict == "held" for row in rows) > 20
-
-
-def test_a_slope_beyond_four_per_cent_is_not_held_and_neither_is_one_that_was_not_measured():
-    def points(power):
-        return [
-            {
-                "x": x,
-                "exponent": 5 / x,
-                "exact": 5 / x,
-                "overdamped": 5 / x,
-                "theory": 5 / x,
-                "simulated": 5 * x**power,
-                "error": 0.01,
-            }
-            for x in (0.8, 1.0, 1.3)
-        ]
-
-    for power, held in ((-1.0, True), (-1 - TOLERANCE * 0.9, True), (-1 - TOLERANCE * 1.1, False)):
-        exact, seen, error = slope(points(power))
-        assert (exact, seen) == pytest.approx((-1.0, power), rel=1e-9)
-        assert 0 < error < 0.02
-        assert (abs(seen / exact - 1) <= TOLERANCE) is held
-    assert judged("t", "l", True, 1.0, 1.0, math.nan, math.nan, "") == Row(
-        "t", "l", "not held", 1.0, 1.0, note="walkers diverged or none escaped"
+def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(finished, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    path = os.pathsep.join([str(SOURCE), str(TESTS)])
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, script, out],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
     )
+    assert process.stdout.readline() == "two points\n"
+    with pytest.raises(InvalidValueError, match="Another process writes into"):
+        run(out, TINY, 1, experiments=[Selectivity])
+    process.communicate("now\n", timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+    kept = (out / "points.jsonl").read_text()
+    assert kept.count("\n") == 2
+    with (out / "points.jsonl").open("a") as file:
+        file.write(kept[:100])  # the line that a power failure cut off
+    progress = Recorded()
+    run(out, TINY, 1, progress, experiments=[Selectivity])
+    assert progress.done == 2
+    assert (out / "points.jsonl").read_text().startswith(kept)
+    undisturbed = numbers(finished.folder)
+    assert numbers(out) == {p.key: undisturbed[p.key] for p in Selectivity(TINY).points}
 
 
-@pytest.mark.parametrize(("error", "verdict"), [(0.01, "not held"), (0.5, "not decided")])
-def test_a_slope_beyond_four_per_cent_is_not_decided_where_its_interval_reaches_into_them(
-    error, verdict
+def test_a_point_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "measure", fail_at_sgd)
+    with pytest.raises(FailedRunsError, match="2 of 6 points failed:\n  selectivity/SGD/"):
+        run(tmp_path, TINY, 1, experiments=[Selectivity])
+    assert len(numbers(tmp_path)) == 4
+
+
+def fail_at_sgd(point, size):
+    from dualadam.studies.escape_landscapes.measurement import measure
+
+    if point.rule.name == "SGD":
+        raise ZeroDivisionError("no walkers")
+    return measure(point, size)
+
+
+def test_the_command_prints_counts_a_conclusion_and_where_the_tables_are(
+    finished, monkeypatch, capsys
 ):
-    powers = [(x, 5 * x ** (-1 - TOLERANCE * 2)) for x in (0.8, 1.0, 1.3)]
-    points = [
-        {
-            "x": x,
-            "exponent": 5 / x,
-            "exact": 5 / x,
-            "overdamped": 5 / x,
-            "theory": 5 / x,
-            "simulated": y,
-            "error": error,
-        }
-        for x, y in powers
-    ]
-    assert _slope("t", "l", -1.0, points).verdict == verdict
-
-
-def test_the_markdown_shows_the_interval_the_verdict_and_whether_the_speed_goal_is_met():
-    text = markdown(
-        [Row("slopes", "SGD", "not held", -1.0, -0.95, -0.8, 0.01, "-15.8 %")],
-        {"SGD": 61e6, "Adam": 59e6, "NumPy loop": 1e7},
-    )
-    assert "| SGD | -1.000 | -0.950 | -0.800 | [-0.820, -0.780] | **not held** | -15.8 % |" in text
-    assert "| SGD | 61.0 | met |" in text
-    assert "| Adam | 59.0 | missed |" in text
+    monkeypatch.setattr("dualadam.studies.escape_landscapes.QUICK", TINY)
+    with pytest.raises(SystemExit) as ended:
+        main(["escape", "--quick", "--out", str(finished.folder)])
+    assert ended.value.code in (0, None)
+    printed = capsys.readouterr().out
+    assert "96 of 96 points are on disk already." in printed
+    assert all(f"{table.title}: " in printed for table in finished.tables)
+    words = " ".join(printed.split())
+    assert all(sentence in words for sentence in finished.sentences)
+    assert str(finished.folder / "tables.md") in printed.replace("\n", "")

@@ -26,7 +26,20 @@ def escape(
 
     They are compared with the theory and with exact quadrature; the failures are shown too.
     """
-    from dualadam.studies.escape_landscapes.plan import FULL, QUICK
-    from dualadam.studies.escape_landscapes.report import escape_tables, summary
+    from dualadam.cli.console import stdout
+    from dualadam.harness.progress import ConsoleProgress
+    from dualadam.harness.verdict import Verdict
+    from dualadam.studies import escape_landscapes
 
-    print(summary(escape_tables(out, QUICK if quick else FULL, num_workers=workers or None), out))
+    console = stdout()
+    effort = escape_landscapes.QUICK if quick else escape_landscapes.FULL
+    with ConsoleProgress(console, unit="points") as progress:
+        report = escape_landscapes.run(out, effort, workers or None, progress)
+    for table in report.tables:
+        counts = ", ".join(f"{number} {verdict}" for verdict, number in table.counts.items())
+        console.print(f"{table.title}: {counts}")
+        for row in table.rows:
+            if row.verdict in (Verdict.NOT_HELD, Verdict.NOT_DECIDED):
+                console.print(f"  {row.verdict}: {row.label}: {row.note}")
+    console.print(report.conclusion)
+    console.print(f"Tables: {out / 'tables.md'}, with record.json and the figures beside it.")

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from dualadam.compare.figures import COLOURS, STYLE
+from dualadam.harness.environment import study_environment
 from dualadam.harness.store import write_whole
-from dualadam.studies.escape_landscapes.report import environment
 from dualadam.studies.escape_networks.analysis import (
     RATIO_BAND,
     Claim,
@@ -55,7 +55,7 @@ def write_report(out: Path, rows: dict[str, Row], settings: Settings) -> list[Cl
     """Write claims.json, tables.md and the figures to a folder, and return the claims."""
     made, known = claims(rows, settings), facts(rows, settings)
     record = {
-        "environment": environment(),
+        "environment": study_environment(),
         "settings": asdict(settings),
         "facts": known,
         "claims": [c.as_json() for c in made],
