@@ -78,7 +78,7 @@ REFUSED = [
     (["compare", "."], "."),
     (
         ["report", "nowhere"],
-        "nowhere must be the output folder of a comparison: it has no spec.json.",
+        "nowhere must be the output folder of a comparison, but it has no spec.json.",
     ),
     (
         ["compare", "digits", "--device", "quantum"],
@@ -135,7 +135,7 @@ def test_a_dry_run_prints_the_plan_trains_nothing_and_needs_no_data(tmp_path, ca
         "6 tuning runs, then 9 judged runs",
     ):
         assert part in out
-    assert "Decided by: DualAdam - Adam + warm-up" in out
+    assert "Decided by: DualAdam - (Adam + warm-up)" in out
     assert (
         "Warning: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got none"
         in err

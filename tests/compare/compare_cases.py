@@ -1,4 +1,4 @@
-"""What the tests of the comparison share: one tiny study on real digits, executors, and the command as a process of its own."""
+"""What the tests of the comparison share: a tiny study, executors, and the command line."""
 
 from __future__ import annotations
 
@@ -208,8 +208,26 @@ def drawn_record(
     )
 
 
+def with_scores(
+    study: tuple[Spec, list[Record]], scores: dict[str, list[float]]
+) -> tuple[Spec, list[Record]]:
+    """Return a study whose judged runs have other test scores, by arm and seed."""
+    spec, records = study
+    return spec, [
+        with_score(record, scores[record.run.arm][record.run.seed])
+        if record.run.phase == "judge" and record.run.arm in scores
+        else record
+        for record in records
+    ]
+
+
+def with_score(record: Record, score: float, **changes) -> Record:
+    """Return a judged record with another test score."""
+    return replace(record, test=replace(record.test, score=score), **changes)
+
+
 def folder_of(text: str, folder: Path, **options) -> Path:
-    """Write a finished study of drawn records to a folder, as ``compare`` leaves it before its report."""
+    """Write a finished study of drawn records to a folder, without its report."""
     spec = parse_spec(text)
     store = StudyStore(folder, spec)
     for record in drawn_records(spec, **options):

@@ -95,13 +95,13 @@ def test_a_model_in_a_folder_and_lines_of_ones_own_go_the_whole_way(
     assert re.search(
         r"[-+][\d.]+[ a-z]* \[[-+][\d.]+, [-+][\d.]+\], 2 paired seeds", " ".join(out.split())
     )  # the sentence of the verdict
-    assert ("'Adam + warm-up': torch's classes keep bfloat16" in err) is ("bfloat16" in language)
+    assert ("'Adam + warm-up': torch's optimizers keep the state of bfloat16" in err) is ("bfloat16" in language)
     report = (tmp_path / "out" / "report.md").read_text()
     cut = re.search(
-        r"Longer than 32 tokens and cut: train (\d), validation (\d), test (\d)\.", report
+        r"Cut at 32 tokens: train (\d), validation (\d), test (\d)\.", report
     )  # the model reads 32
     assert sum(map(int, cut.groups())) == 4  # of forty every tenth has more
-    assert ("no answer was left: train" in report) is (task == "jsonl-generation")
+    assert ("No answer was left after the cut: train" in report) is (task == "jsonl-generation")
 
 
 def test_a_smoke_test_is_marked_stands_beside_the_study_and_never_in_its_folder(

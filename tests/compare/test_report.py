@@ -1,4 +1,4 @@
-"""The report is one self-contained page that draws from disk alone, and everything in it is what the records say."""
+"""The report is one self-contained page, drawn from disk alone, that says what the records say."""
 
 import html.parser
 import re
@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt  # comes with rich
 
 from dualadam.compare.report import write_report
 from dualadam.compare.spec_file import parse_spec
+from dualadam.compare.wording import verdict_sentence
 
 FLAT = "flatness = true\n" + TINY
 NO_TUNING = (
@@ -120,17 +121,15 @@ def test_ids_are_unique_and_references_lead_somewhere(page):
 
 def test_the_verdict_comes_first(drawn, page):
     _, _, summary, _ = drawn
-    sentence = page.text.index(" ".join(summary.sentence.split()))
+    sentence = page.text.index(verdict_sentence(summary))
     assert sentence < 400  # after the title and one line on what was measured
-    assert sentence < page.text.index("Less the control")
+    assert sentence < page.text.index("Difference from control")
 
 
 def test_the_figures_that_the_records_allow_are_drawn(drawn, page):
     _, folder, _, figures = drawn
     assert sorted(f.stem for f in (folder / "figures").iterdir()) == sorted(figures)
-    assert len(
-        [1 for tag, name, value in page.attributes if (tag, name, value) == ("svg", "role", "img")]
-    ) == len(figures)
+    assert page.attributes.count(("svg", "role", "img")) == len(figures)
     markdown = (folder / "report.md").read_text()
     assert re.findall(r"\]\(figures/(.*)\.png\)", markdown) == figures
     assert all(
@@ -194,7 +193,14 @@ def test_an_unfinished_study_is_refused_on_the_command_line(tmp_path, capsys):
 
 def test_a_folder_without_a_study_is_refused_on_the_command_line(tmp_path, capsys):
     assert run_command("report", tmp_path) == 2
-    assert (
-        capsys.readouterr().err
-        == f"dualadam: {tmp_path} must be the output folder of a comparison: it has no spec.json.\n"
-    )
+    folder = f"{tmp_path} must be the output folder of a comparison"
+    assert capsys.readouterr().err == f"dualadam: {folder}, but it has no spec.json.\n"
+
+
+def test_a_class_that_is_gone_does_not_matter(tmp_path):
+    folder_of(TINY, tmp_path)
+    for name in ("spec.json", "runs.jsonl"):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(text.replace('"AdamW"', '"no_such_module.AdamW"'))
+    assert write_report(tmp_path).arms[0].optimizer == "no_such_module.AdamW"
+    assert "no_such_module.AdamW may be coupled" in (tmp_path / "report.md").read_text()

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from dualadam.compare.estimate import Estimate
 from dualadam.compare.plan import Plan
-from dualadam.compare.report import console_table
+from dualadam.compare.report_tables import score_rows, settings_text
 from dualadam.compare.summary import Summary
+from dualadam.compare.wording import minus, verdict_sentence
 
 
 def print_plan(plan: Plan, console: Console) -> None:
@@ -26,11 +27,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         table.add_column("Arm")
         table.add_column("Points, in the order they are tried" if spec.points else "Setting")
         for arm in block.arm:
-            points = [
-                ", ".join(f"{name} {value}" for name, value in point.items()) or "defaults"
-                for point in plan.settings[block.name, arm.name]
-            ]
-            table.add_row(arm.name, "; ".join(points))
+            points = plan.settings[block.name, arm.name]
+            table.add_row(arm.name, "; ".join(map(settings_text, points)))
         console.print(table)
     judged = plan.num_runs - plan.num_tuning_runs
     console.print(
@@ -38,8 +36,8 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"({spec.seeds} paired seeds per arm)."
     )
     console.print(
-        f"Decided by: {spec.primary.arm} - {spec.primary.against}, the 95 % interval of the paired "
-        f"differences against a margin of {spec.primary.margin:g}."
+        f"Decided by: {minus(spec.primary.arm, spec.primary.against)}, the 95 % interval of the "
+        f"paired differences against a margin of {spec.primary.margin:g}."
     )
 
 
@@ -59,10 +57,29 @@ def print_estimate(cost: Estimate, console: Console) -> None:
 
 
 def print_summary(summary: Summary, console: Console) -> None:
-    """Print the table of every block, and the verdict."""
-    for table in console_table(summary):
+    """Print the scores of every block, and the verdict; 80 columns are enough."""
+    name, metric = summary.spec.judged_by
+    unit = f" ({metric.unit})" if metric.unit else ""
+    columns = ("Arm", "Tuned setting", "Mean and 95 %", "n", "Difference", "Verdict", "Div.")
+    for block in summary.spec.block:
+        title = f"Test {name}{unit}, {block.name}; control: {summary.control[block.name]}"
+        table = Table(
+            title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        )
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in score_rows(summary, block):
+            table.add_row(
+                row.arm,
+                row.setting.replace(", ", "\n"),
+                f"{row.mean}\n{row.interval}",
+                row.n,
+                row.difference.replace(" [", "\n["),
+                row.verdict.partition(" (")[0],
+                row.diverged.partition(" of ")[0],
+            )
         console.print(table)
-    console.print(summary.sentence)
+    console.print(verdict_sentence(summary))
 
 
 def _duration(seconds: float) -> str:

@@ -1,263 +1,156 @@
-"""The report of a study: one self-contained page, and the same as Markdown. Drawn from the records alone."""
+"""The report of a study: a self-contained page, and the same text as Markdown, from disk alone."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
-import rich.box
-from rich.table import Table
+from markupsafe import Markup
 
 from dualadam.compare.execute import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
+from dualadam.compare.report_tables import (
+    Table,
+    common_rate_table,
+    cost_table,
+    flatness_table,
+    score_table,
+)
 from dualadam.compare.run import finite_or_none
+from dualadam.compare.spec import Block
 from dualadam.compare.spec_file import load_study_spec
 from dualadam.compare.spec_warnings import spec_warnings
-from dualadam.compare.summary import ArmSummary, Summary, summarise
-from dualadam.harness.store import write_whole
-from dualadam.tasks import TASKS
-
-COLUMNS = (
-    "Arm",
-    "Tuned setting",
-    "Mean",
-    "95 % interval",
-    "n",
-    "Less the control",
-    "Better in",
-    "Evidence",
-    "Diverged",
+from dualadam.compare.summary import Summary, summarise
+from dualadam.compare.wording import (
+    data_sentences,
+    minus,
+    power_sentence,
+    shortcomings,
+    verdict_sentence,
 )
+from dualadam.errors import InvalidValueError
+from dualadam.harness.store import make_folder, write_whole, writing
+from dualadam.tasks import TASKS
 
 
 def write_report(folder: Path) -> Summary:
-    """Draw ``report.html``, ``report.md`` with its ``figures/``, and ``summary.json`` from a finished study on disk.
+    """Write the report of a finished study into its folder.
+
+    It reads ``spec.json`` and ``runs.jsonl``; optimizer classes, models and data are not needed. It
+    writes ``report.html``, ``report.md`` with its ``figures/``, and ``summary.json``.
 
     Raises:
-        ValueError: the folder holds no study, or an unfinished one.
+        InvalidValueError: the folder holds no study, or an unfinished or damaged one.
+        UnreachableError: a file cannot be read or written.
     """
-    spec_file = folder / SPEC_FILE
-    if not spec_file.exists():
-        raise ValueError(
-            f"{folder} must be the output folder of a comparison: it has no spec.json."
+    if not (folder / SPEC_FILE).exists():
+        raise InvalidValueError(
+            f"{folder} must be the output folder of a comparison, but it has no {SPEC_FILE}."
         )
-    spec = load_study_spec(spec_file)
-    summary = summarise(spec, read_records(folder))
+    summary = summarise(load_study_spec(folder / SPEC_FILE), read_records(folder))
     plots = draw(summary)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dualadam.compare", "templates"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["text"] = markdown_text
-    (folder / "figures").mkdir(exist_ok=True)
+    make_folder(folder / "figures")
     for plot in plots:
-        (folder / "figures" / f"{plot.name}.png").write_bytes(plot.png())
-    for name, autoescape in (("report.html", True), ("report.md", False)):
-        template = environment.overlay(autoescape=autoescape).get_template(f"{name}.j2")
-        write_whole(folder / name, template.render(**_content(summary, plots)))
-    write_whole(
-        folder / "summary.json",
-        json.dumps(finite_or_none(as_dict(summary)), indent=1, allow_nan=False),
-    )
+        file = folder / "figures" / f"{plot.name}.png"
+        with writing(file):
+            file.write_bytes(plot.png())
+    page = Page.of(summary, plots)
+    write_whole(folder / "report.html", render(page, "html"))
+    write_whole(folder / "report.md", render(page, "md"))
+    numbers = finite_or_none(as_dict(summary))
+    write_whole(folder / "summary.json", json.dumps(numbers, indent=1, allow_nan=False))
     return summary
 
 
 def as_dict(summary: Summary) -> dict[str, Any]:
     """Return the numbers of a summary, without the single runs, for ``summary.json``."""
-    arms = [{k: v for k, v in asdict(a).items() if k != "judged"} for a in summary.arms]
-    examples = asdict(summary.examples) if summary.examples else None
+    arms = [{k: v for k, v in asdict(row).items() if k != "judged"} for row in summary.arms]
     return {
-        "sentence": summary.sentence,
+        "sentence": verdict_sentence(summary),
         "detectable": summary.detectable,
-        "over_test_examples": examples,
+        "over_test_examples": asdict(summary.examples) if summary.examples else None,
         "at_common_learning_rates": [asdict(rate) for rate in summary.common],
         "arms": arms,
-        "environment": summary.environment,
+        "environment": summary.environments[0],
     }
 
 
-def _content(summary: Summary, plots: list[Plot]) -> dict[str, Any]:
-    spec = summary.spec
-    return {
-        "summary": summary,
-        "spec": spec,
-        "task": TASKS[spec.task],
-        "metric_name": spec.judged_by[0],
-        "metric": spec.judged_by[1],
-        "columns": COLUMNS,
-        "blocks": [
-            (block, [cells(r, summary) for r in summary.arms if r.block == block.name])
-            for block in spec.block
-        ],
-        "plots": plots,
-        "rows": summary.arms,
-        "warnings": spec_warnings(spec),
-        "flatness": {
-            "top_eigenvalue": "Top eigenvalue",
-            "sam_sharpness": "SAM sharpness",
-            "adaptive_sharpness": "Adaptive sharpness",
-        },
-        "shortcomings": shortcomings(summary),
-        "data": data_sentence(summary.arms[0].judged[0].data, summary.spec.evaluate_at_most),
-    }
+@dataclass(frozen=True)
+class Page:
+    """What the text of the report shows; see ``templates/text.j2``."""
 
+    summary: Summary
+    plots: list[Plot]
+    task: str
+    verdict: str
+    difference: str
+    power: str
+    blocks: list[tuple[Block, Table]]
+    flatness: Table | None
+    common_rates: Table | None
+    cost: Table
+    data: str
+    warnings: list[str]
+    signatures: list[tuple[str, str]]  # of each arm
+    shortcomings: list[str]
 
-def cells(row: ArmSummary, summary: Summary) -> dict[str, str]:
-    """Return a row of the table as text, one entry a column."""
-    d, interval = row.difference, row.interval
-    return dict(
-        zip(
-            COLUMNS,
-            (
-                row.arm,
-                ", ".join(
-                    f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
-                    for k, v in row.setting.items()
-                )
-                or "defaults",
-                f"{interval.mean:.2f}",
-                f"[{interval.low:.2f}, {interval.high:.2f}]",
-                str(interval.n),
-                f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" if d else "control",
-                f"{d.probability_of_improvement:.0%} of seeds" if d else "",
-                evidence(row, summary),
-                f"{row.diverged} of {interval.n}"
-                + (
-                    f"; {row.diverged_points} of {row.num_points} points"
-                    if row.diverged_points
-                    else ""
-                ),
-            ),
-            strict=True,
+    @classmethod
+    def of(cls, summary: Summary, plots: list[Plot]) -> Page:
+        """Collect the contents of a report."""
+        spec = summary.spec
+        data = summary.arms[0].judged[0].data
+        return cls(
+            summary=summary,
+            plots=plots,
+            task=TASKS[spec.task].summary,
+            verdict=verdict_sentence(summary),
+            difference=minus(spec.primary.arm, spec.primary.against),
+            power=power_sentence(summary),
+            blocks=[(block, score_table(summary, block)) for block in spec.block],
+            flatness=flatness_table(summary),
+            common_rates=common_rate_table(summary),
+            cost=cost_table(summary),
+            data=data_sentences(data, spec.evaluate_at_most),
+            warnings=spec_warnings(spec),
+            signatures=[(summary.label(row), row.signature) for row in summary.arms],
+            shortcomings=list(shortcomings(summary)),
         )
-    )
 
 
-def data_sentence(facts: dict[str, Any] | None, evaluate_at_most: int | None = None) -> str:
-    """Return what a language task counted in its data.
+def render(page: Page, form: Literal["html", "md"]) -> str:
+    """Return the report in one of its two forms. Names are shown as they are, in both."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dualadam.compare", "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        finalize=None if form == "html" else _markdown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["one_line"] = _one_line
+    template = environment.get_template(f"report.{form}.j2")
+    text = template.render(page=page, spec=page.summary.spec, form=f"{form}.j2")
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
-    Example:
-        >>> counted = {"max_length": 64, "examples": {"train": 1275, "test": 531}, "truncated": {"train": 9, "test": 0}, "duplicates": 100}
-        >>> print(data_sentence(counted))
-        Examples: train 1,275, test 531. 100 duplicates were left out before splitting. Longer than 64 tokens and cut: train 9, test 0.
-        >>> print(data_sentence(counted, evaluate_at_most=100).rpartition(". ")[2])
-        Of validation and test 100 examples at most were judged, the same for every arm.
-    """
-    part = (
-        f"Of validation and test {evaluate_at_most:,} examples at most were judged, the same for every arm."
-        if evaluate_at_most
-        else ""
-    )
-    if not facts:
-        return part
-    counts = {
-        key: ", ".join(f"{split} {n:,}" for split, n in facts[key].items())
-        for key in ("examples", "truncated")
-    }
-    empty = {split: n for split, n in facts.get("without_answer", {}).items() if n}
-    lost = (
-        f" Of these no answer was left: {', '.join(f'{split} {n:,}' for split, n in empty.items())}."
-        if empty
-        else ""
-    )
-    lost += " They were not trained on, and count for no perplexity." if empty else ""
-    removed = f"{facts['duplicates']:,} duplicates were left out before splitting."
-    cut = f"Longer than {facts['max_length']} tokens and cut: {counts['truncated']}."
-    return f"Examples: {counts['examples']}. {removed} {cut}{lost} {part}".rstrip()
+
+def _markdown(value: object) -> Markup:
+    """Escape a value for Markdown; what a macro returned is escaped already."""
+    return value if isinstance(value, Markup) else Markup(markdown_text(str(value)))
+
+
+def _one_line(text: Markup) -> Markup:
+    return Markup(" ").join(text.split())
 
 
 def markdown_text(text: str) -> str:
-    r"""Return what a Markdown page shows as this text, whatever is in it.
+    r"""Return Markdown that shows this text unchanged.
 
     Example:
         >>> print(markdown_text("*a* $x$ b_c [+0.1, +0.2]"))
         \*a\* \$x\$ b_c [+0.1, +0.2]
     """
     return re.sub(r"[\\`*$&~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])", r"\\\g<0>", text)
-
-
-def evidence(row: ArmSummary, summary: Summary) -> str:
-    """Return what the difference shows: the decision, and the p value where it is one of the adjusted comparisons."""
-    if row.difference is None:
-        return "control"
-    word = "no verdict" if summary.spec.demonstration else row.verdict
-    if row is summary.primary:
-        return f"{word} (primary)"
-    p = row.difference.p_holm
-    return f"{word} (Holm p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
-
-
-def shortcomings(summary: Summary) -> list[str]:
-    """Return what the study does not show, a sentence each: a reader should not have to work it out."""
-    spec = summary.spec
-    found = ["One data set, one model, one length of training: nothing here speaks of others."]
-    if spec.points:
-        noise = "is coarse, and its noise is part of every difference; what is not under tune was not tuned."
-        found.append(f"A choice among {spec.points} points {noise}")
-    at_edge = [
-        f"{summary.label(row)} ({name} {row.setting[name]:.3g})"
-        for row in summary.arms
-        for name, values in _tuned(row).items()
-        if row.setting[name] in (min(values), max(values))
-    ]
-    if at_edge:
-        found.append(
-            f"The best point lies at the edge of what was tried for {', '.join(at_edge)}: better settings may lie beyond."
-        )
-    if unmeasured := [summary.label(row) for row in summary.arms if not row.flatness]:
-        found.append(
-            f"Flatness was not measured{'' if len(unmeasured) == len(summary.arms) else ' for ' + ', '.join(unmeasured)}."
-        )
-    undecided = [
-        summary.label(row)
-        for row in summary.arms
-        if row.difference and row.verdict == "not decided"
-    ]
-    if undecided:
-        found.append(f"Not decided against the control: {', '.join(undecided)}.")
-    return found
-
-
-def _tuned(row: ArmSummary) -> dict[str, list[float]]:
-    """Return the values that were tried, by name, of what differs between the points."""
-    names = [n for n in row.setting if len({str(t.setting[n]) for t in row.tuning}) > 1]
-    return {n: [t.setting[n] for t in row.tuning] for n in names}
-
-
-def console_table(summary: Summary) -> Iterable[Table]:
-    """Yield the table of each block for a terminal; 80 columns are enough."""
-    name, metric = summary.spec.judged_by
-    for block in summary.spec.block:
-        title = f"Test {name}{f' ({metric.unit})' if metric.unit else ''}, {block.name}; control: {summary.control[block.name]}"
-        table = Table(
-            title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
-        )
-        for column in (
-            "Arm",
-            "Tuned setting",
-            "Mean and 95 %",
-            "n",
-            "Less control",
-            "Evidence",
-            "Div.",
-        ):
-            table.add_column(column, overflow="fold")
-        for row in summary.arms:
-            if row.block == block.name:
-                text = cells(row, summary)
-                table.add_row(
-                    text["Arm"],
-                    text["Tuned setting"].replace(", ", "\n"),
-                    f"{text['Mean']}\n{text['95 % interval']}",
-                    text["n"],
-                    text["Less the control"].replace(" [", "\n["),
-                    row.verdict if not summary.spec.demonstration else "no verdict",
-                    str(row.diverged),
-                )
-        yield table

@@ -32,6 +32,11 @@ class Interval:
         return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
     @property
+    def half_width(self) -> float:
+        """The distance from the mean to either end of a t interval."""
+        return self.high - self.mean
+
+    @property
     def contains_zero(self) -> bool:
         """Whether the interval contains 0."""
         return self.low <= 0 <= self.high

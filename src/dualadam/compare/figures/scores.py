@@ -1,0 +1,91 @@
+"""Figures of the scores: every seed, the paired differences, and the tuned points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dualadam.compare.figures.plot import (
+    Look,
+    Plot,
+    metric_label,
+    name_rows,
+    one_panel,
+    plain_labels,
+)
+from dualadam.compare.summary import Summary
+
+ROW_HEIGHT, MARGINS = 0.46, 0.9  # inches
+
+
+def seeds(summary: Summary) -> Plot:
+    """Draw every seed as a point, with mean and interval."""
+    arms, look = list(reversed(summary.arms)), Look.of(summary)
+    figure, ax = one_panel(MARGINS + ROW_HEIGHT * len(arms))
+    for y, row in enumerate(arms):
+        kept = [s for s, r in zip(row.scores, row.judged, strict=True) if not r.diverged]
+        offsets = np.linspace(-0.16, 0.16, len(kept)) if len(kept) > 1 else np.zeros(len(kept))
+        colour = look.colours[row.arm]
+        ax.scatter(kept, y + offsets, s=20, color=colour, alpha=0.55, linewidths=0)
+        if not row.diverged:
+            mean, error = row.interval.mean, [[row.interval.half_width]] * 2
+            ax.errorbar(mean, y, xerr=error, fmt="D", ms=5, color="black", capsize=3, lw=1.2)
+    name_rows(ax, [summary.label(row) for row in arms])
+    ax.set_xlabel(f"test {metric_label(summary)}")
+    caption = f"Every seed: test {summary.spec.judged_by.name} of each judged run, with mean and "
+    caption += "95 % interval."
+    if lost := sum(row.diverged for row in arms):
+        caption += f" Diverged runs ({lost}) are not drawn; the table counts them."
+    return Plot("seeds", caption, figure)
+
+
+def differences(summary: Summary) -> Plot | None:
+    """Draw the paired differences from the control, and the margin of equivalence."""
+    compared = [(row, row.difference) for row in reversed(summary.arms) if row.difference]
+    drawn = [(row, d) for row, d in compared if not row.diverged]
+    if not drawn:
+        return None
+    figure, ax = one_panel(MARGINS + ROW_HEIGHT * len(drawn))
+    look, margin = Look.of(summary), summary.spec.primary.margin
+    ax.axvspan(-margin, margin, color="black", alpha=0.06, lw=0)
+    ax.axvline(0, color="black", lw=0.8)
+    for y, (row, d) in enumerate(drawn):
+        error, colour = [[d.half_width]] * 2, look.colours[row.arm]
+        ax.errorbar(d.mean, y, xerr=error, fmt="o", ms=6, color=colour, capsize=3, lw=1.8)
+    name_rows(ax, [summary.label(row) for row, _ in drawn])
+    control = " / ".join(dict.fromkeys(summary.control.values()))
+    # on the figure, not on the axes: long names make the axes narrower than this label
+    figure.supxlabel(f"difference from {control} (positive is better)", fontsize=11)
+    caption = "Difference from the control: paired by seed, with 95 % interval. The band is the "
+    caption += f"margin of equivalence, {margin:g}."
+    if len(drawn) < len(compared):
+        caption += f" Arms with diverged runs ({len(compared) - len(drawn)}) are not drawn."
+    return Plot("differences", caption, figure)
+
+
+def learning_rates(summary: Summary) -> Plot | None:
+    """Draw the validation score of every tuned point against its learning rate."""
+    rows = [row for row in summary.arms if any("lr" in point.setting for point in row.tuning)]
+    if not rows:
+        return None
+    figure, ax = one_panel(3.6)
+    look = Look.of(summary)
+    for row in rows:
+        mark, colour = look.marks[row.block], look.colours[row.arm]
+        good = sorted((t.setting["lr"], t.score) for t in row.tuning if not t.diverged)
+        style: dict[str, Any] = {"ls": mark.line, "marker": mark.marker, "ms": 4, "lw": 1.4}
+        ax.plot([lr for lr, _ in good], [score for _, score in good], color=colour, **style)
+        lost = [t.setting["lr"] for t in row.tuning if t.diverged]
+        at_bottom: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        ax.scatter(lost, [0.02] * len(lost), marker="x", color=colour, **at_bottom)
+    tried = [point.setting["lr"] for row in rows for point in row.tuning]
+    ax.set_xscale("log")
+    ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
+    plain_labels(ax.xaxis, "25", 100)
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel(f"validation {metric_label(summary)}")
+    look.legend(figure, rows)
+    caption = "Sensitivity to the learning rate: validation score of every tuned point. A cross "
+    caption += "marks a point that diverged."
+    return Plot("learning-rates", caption, figure)

@@ -1,0 +1,145 @@
+"""The tables of a report, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from dualadam.compare.arm_summary import ArmSummary
+from dualadam.compare.spec import Block
+from dualadam.compare.stats import Interval
+from dualadam.compare.summary import Summary
+
+FLATNESS = {
+    "top_eigenvalue": "Top eigenvalue",
+    "sam_sharpness": "SAM sharpness",
+    "adaptive_sharpness": "Adaptive sharpness",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under their columns; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    highlighted: int | None = None  # index of a row
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """The scores of one arm, as text."""
+
+    arm: str
+    setting: str
+    mean: str
+    interval: str
+    n: str
+    difference: str
+    better_in: str
+    verdict: str
+    diverged: str
+
+
+SCORE_COLUMNS = ScoreRow(
+    arm="Arm",
+    setting="Tuned setting",
+    mean="Mean",
+    interval="95 % interval",
+    n="n",
+    difference="Difference from control",
+    better_in="Better in",
+    verdict="Verdict",
+    diverged="Diverged",
+)
+
+
+def score_rows(summary: Summary, block: Block) -> list[ScoreRow]:
+    """Return the scores of a block."""
+    return [_score_row(summary, row) for row in summary.arms if row.block == block.name]
+
+
+def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
+    d, diverged = row.difference, f"{row.diverged} of {row.interval.n}"
+    if row.diverged_points:
+        diverged += f"; {row.diverged_points} of {row.num_points} points"
+    return ScoreRow(
+        arm=row.arm,
+        setting=settings_text(row.setting),
+        mean=f"{row.interval.mean:.2f}",
+        interval=f"[{row.interval.low:.2f}, {row.interval.high:.2f}]",
+        n=str(row.interval.n),
+        difference=f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" if d else "control",
+        better_in=f"{100 * d.probability_of_improvement:.0f} % of seeds" if d else "",
+        verdict=_verdict(summary, row),
+        diverged=diverged,
+    )
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Return settings as text, numbers with four digits."""
+    values = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "defaults"
+
+
+def _verdict(summary: Summary, row: ArmSummary) -> str:
+    """Return the verdict, and the p value where it is one of the adjusted comparisons."""
+    if row.difference is None:
+        return row.verdict
+    word = "no verdict" if summary.spec.demonstration else row.verdict
+    if row is summary.primary:
+        return f"{word} (primary)"
+    p = row.difference.p_holm
+    return f"{word} (Holm p {'< 0.001' if p < 0.001 else f'= {p:.3f}'})"
+
+
+def score_table(summary: Summary, block: Block) -> Table:
+    """Return the scores of a block as a table."""
+    spec, rows = summary.spec, score_rows(summary, block)
+    is_primary = [block is spec.primary_block and row.arm == spec.primary.arm for row in rows]
+    highlighted = is_primary.index(True) if any(is_primary) else None
+    return Table(astuple(SCORE_COLUMNS), [astuple(row) for row in rows], highlighted)
+
+
+def flatness_table(summary: Summary) -> Table | None:
+    """Return the flatness of every arm, or None where it was not measured."""
+    if not any(row.flatness for row in summary.arms):
+        return None
+    rows = [
+        (summary.label(row), *(_three_digits(row.flatness.get(name)) for name in FLATNESS))
+        for row in summary.arms
+    ]
+    return Table(("Arm", *FLATNESS.values()), rows)
+
+
+def _three_digits(interval: Interval | None) -> str:
+    return f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]" if interval else ""
+
+
+def common_rate_table(summary: Summary) -> Table | None:
+    """Return the primary arms at common learning rates, or None where there are none."""
+    if not summary.common:
+        return None
+    primary = summary.spec.primary
+    columns = ("Learning rate", primary.arm, primary.against, "Difference")
+    rows = [
+        (f"{c.lr:.4g}", f"{c.first:.2f}", f"{c.against:.2f}", f"{c.difference:+.2f}")
+        for c in summary.common
+    ]
+    return Table(columns, rows)
+
+
+def cost_table(summary: Summary) -> Table:
+    """Return time and memory of every arm."""
+    columns = ("Arm", "Milliseconds per step", "Optimizer state (bytes)", "Peak memory (MB)")
+    rows = [
+        (
+            summary.label(row),
+            f"{1000 * row.seconds_per_step:.2f}",
+            f"{row.state_bytes:,}",
+            f"{row.peak_bytes / 1e6:.0f}" if row.peak_bytes else "",
+        )
+        for row in summary.arms
+    ]
+    return Table(columns, rows)

@@ -1,0 +1,129 @@
+"""The sentences of a report that depend on its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dualadam.compare.arm_summary import ArmSummary
+from dualadam.compare.summary import Summary
+from dualadam.harness.verdict import Verdict
+
+
+def minus(first: str, second: str) -> str:
+    """Return a difference of two arms as text.
+
+    Example:
+        >>> minus("DualAdam", "Adam"), minus("DualAdam", "Adam + warm-up")
+        ('DualAdam - Adam', 'DualAdam - (Adam + warm-up)')
+    """
+    names = (f"({n})" if {"+", "-"} & set(n.split()) else n for n in (first, second))
+    return " - ".join(names)
+
+
+def verdict_sentence(summary: Summary) -> str:
+    """Return the verdict on the primary comparison, with its numbers."""
+    spec, row = summary.spec, summary.primary
+    unit, d = spec.judged_by.metric.unit, row.difference
+    assert d is not None, "the primary arm is not the control"
+    arm, against = spec.primary.arm, spec.primary.against
+    mean = _with_unit(f"{d.mean:+.2f}", unit)
+    numbers = f"{mean} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
+    if spec.judged_by.metric.sign < 0:
+        numbers += ", sign-flipped so that positive is better"
+    if spec.demonstration:
+        kind = "smoke test" if spec.smoke else "demonstration"
+        claim = f"A {kind}, no verdict. {minus(arm, against)}"
+    else:
+        margin = _with_unit(f"{spec.primary.margin:g}", unit)
+        claim = {
+            Verdict.BETTER: f"{arm} is better than {against}",
+            Verdict.WORSE: f"{arm} is worse than {against}",
+            Verdict.EQUIVALENT: f"{arm} and {against} are equivalent within {margin}",
+        }.get(row.verdict, f"Not decided between {arm} and {against}")
+    return f"{claim}: {numbers}." + (" The interval contains 0." if d.contains_zero else "")
+
+
+def power_sentence(summary: Summary) -> str:
+    """Return which true difference the primary comparison could have detected."""
+    if summary.detectable == 0:
+        return "Both arms have the same score in every seed, so the power of the study is unknown."
+    size = _with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric.unit)
+    return f"With this spread, the study detects a true difference of {size} with 80 % power."
+
+
+def _with_unit(number: str, unit: str) -> str:
+    """Write a difference of scores with its unit; that of two percentages is in points."""
+    if unit == "%":
+        return f"{number} point{'' if number == '1' else 's'}"
+    return f"{number} {unit}".rstrip()
+
+
+def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None = None) -> str:
+    """Return what a language task counted in its data.
+
+    Example:
+        >>> counted = {"examples": {"test": 531}, "truncated": {"test": 0}, "duplicates": 9}
+        >>> print(data_sentences(counted | {"max_length": 64}))
+        Examples: test 531. 9 duplicates were removed before the split. Cut at 64 tokens: test 0.
+    """
+    sentences = []
+    if data:
+        sentences += [
+            f"Examples: {_counts(data['examples'])}.",
+            f"{data['duplicates']:,} duplicates were removed before the split.",
+            f"Cut at {data['max_length']} tokens: {_counts(data['truncated'])}.",
+        ]
+        empty = {split: n for split, n in data.get("without_answer", {}).items() if n}
+        if empty:
+            sentences.append(
+                f"No answer was left after the cut: {_counts(empty)}; these examples count neither "
+                "for training nor for perplexity."
+            )
+    if evaluate_at_most:
+        sentences.append(
+            f"At most {evaluate_at_most:,} examples of the validation and the test split were "
+            "evaluated, the same for every arm."
+        )
+    return " ".join(sentences)
+
+
+def _counts(by_split: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {n:,}" for split, n in by_split.items())
+
+
+def shortcomings(summary: Summary) -> Iterator[str]:
+    """Yield what the study does not show, a sentence each."""
+    spec = summary.spec
+    yield "One data set, one model and one length of training: nothing is known about others."
+    if spec.points:
+        yield (
+            f"{spec.points} points per arm are a coarse search, whose noise is part of every "
+            "difference; settings that were not tuned may matter."
+        )
+    if at_edge := list(_at_edge(summary)):
+        yield (
+            f"The best point lies at the edge of its range for {', '.join(at_edge)}; "
+            "better settings may lie outside."
+        )
+    if unmeasured := [summary.label(row) for row in summary.arms if not row.flatness]:
+        everywhere = len(unmeasured) == len(summary.arms)
+        yield f"Flatness was not measured{'' if everywhere else ' for ' + ', '.join(unmeasured)}."
+    open_ones = [row for row in summary.arms if row.verdict is Verdict.NOT_DECIDED]
+    if open_ones:
+        yield f"Not decided against the control: {', '.join(map(summary.label, open_ones))}."
+
+
+def _at_edge(summary: Summary) -> Iterator[str]:
+    """Yield the arms whose chosen point has the smallest or largest value that was tried."""
+    for row in summary.arms:
+        for name, value in row.setting.items():
+            tried = _tried(row, name)
+            if tried and value in (min(tried), max(tried)):
+                yield f"{summary.label(row)} ({name} {value:.3g})"
+
+
+def _tried(row: ArmSummary, name: str) -> list[float]:
+    """Return the values of a setting that differs between the points, else nothing."""
+    values = [point.setting[name] for point in row.tuning]
+    return values if len(set(map(str, values))) > 1 else []
