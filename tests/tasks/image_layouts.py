@@ -1,11 +1,31 @@
 """Small image data sets in the standard layouts, written by the tests."""
 
+from __future__ import annotations
+
 import gzip
 import pickle
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+
+from dualadam.tasks import TASKS
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def read_images(folder: Path, name: str):
+    """Find and read an image data set."""
+    entry = TASKS[name]
+    return entry.read(entry.find(folder))
+
+
+def cut(file: Path, keep: float = 0.6) -> None:
+    """Truncate a file."""
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
 
 
 def idx_bytes(array: np.ndarray) -> bytes:

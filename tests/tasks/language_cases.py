@@ -1,7 +1,10 @@
-"""What the tests of language tasks share: models of some hundred parameters that are called as transformers' are, and their tasks."""
+"""Tiny models with the interface of transformers, tasks for them, and files of JSON lines."""
 
 from __future__ import annotations
 
+import gzip
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +21,10 @@ VOCABULARY, END = 30, 29
 
 
 class TinyLM(nn.Module):
-    """Embeddings with places, one layer of causal attention, a head. ``leaky`` attends to everything before, whatever the mask says."""
+    """Embeddings with positions, one layer of causal attention, a head.
+
+    A ``leaky`` model attends to all earlier tokens, whatever the mask says.
+    """
 
     def __init__(self, leaky: bool = False) -> None:
         super().__init__()
@@ -72,7 +78,7 @@ def made(cls, **options):
     return cls(**options)
 
 
-def drawn_sequences(count: int, seed: int = 0, answers: bool = True) -> Sequences:
+def random_sequences(count: int, seed: int = 0, answers: bool = True) -> Sequences:
     """Sequences of 3 to 14 tokens, of which the answer is at least one."""
     rng = np.random.default_rng(seed)
     rows = [
@@ -88,7 +94,7 @@ def generation_task(
 ) -> GenerationTask:
     """A generation task that decodes to the last prompt token, as text."""
     sequences = {
-        split: drawn_sequences(n, seed)
+        split: random_sequences(n, seed)
         for seed, (split, n) in enumerate({"train": count, "validation": 9, "test": 10}.items())
     }
     responses = {split: [str(k) for k in range(len(s))] for split, s in sequences.items()}
@@ -105,10 +111,25 @@ def classification_task(count: int = 40) -> ClassificationTask:
     """A task of three classes: the first token's remainder."""
     sizes = {"train": count, "validation": 9, "test": 75}
     sequences = {
-        split: drawn_sequences(n, seed, answers=False)
+        split: random_sequences(n, seed, answers=False)
         for seed, (split, n) in enumerate(sizes.items())
     }
     labels = {
         split: torch.stack([s[k][0] % 3 for k in range(len(s))]) for split, s in sequences.items()
     }
     return ClassificationTask(sequences, labels, lambda: made(TinyClassifier))
+
+
+def write_lines(file: Path, *lines: object) -> Path:
+    """Write JSON lines, compressed where the name ends in .gz; a string is written as it is."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    content = "\n".join(
+        line if isinstance(line, str) else json.dumps(line) for line in lines
+    ).encode()
+    file.write_bytes(gzip.compress(content) if file.suffix == ".gz" else content)
+    return file
+
+
+def labelled(count: int, start: int = 0) -> list[dict[str, object]]:
+    """Return distinct texts of two classes."""
+    return [{"text": f"text {k}", "label": k % 2} for k in range(start, start + count)]

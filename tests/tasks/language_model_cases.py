@@ -1,4 +1,4 @@
-"""What the tests of pretrained models share: tiny random ones saved in folders as anybody's are, their settings, and a short run."""
+"""Tiny random models that are saved in folders, settings that fine-tune them, and a short run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ WORDS = ("[UNK]", "</s>", *(f"w{k}" for k in range(SIZES["vocab_size"] - 2)))
 
 
 def save_tiny_model(folder: Path, kind: str, words: Sequence[str] = WORDS, **config: Any) -> Path:
-    """Save a random "LlamaForCausalLM" or "BertModel" of 32 places, and a tokenizer that knows these words; the second ends a text."""
+    """Save a random "LlamaForCausalLM" or "BertModel" of 32 positions, and its tokenizer.
+
+    The tokenizer knows these words; the second one is the end of text.
+    """
     import tokenizers
     import transformers
 
@@ -50,7 +53,7 @@ def tuned(model: str | Path = "minilm-l6", **options: Any) -> FineTuning:
 
 
 def quick_run(**changes: Any):
-    """A run of a few steps: the last layer of MiniLM on 64 texts of BBC News, with changes."""
+    """Return a run of a few steps: MiniLM's last layer on 64 texts of BBC News, with changes."""
     common = {
         "task": "bbc-news",
         "model": "minilm-l6",

@@ -1,4 +1,6 @@
-"""The image classifiers have the published sizes, suit every image size they promise, and learn."""
+"""The image classifiers have the published sizes, take every image size they promise, and learn."""
+
+from __future__ import annotations
 
 import re
 
@@ -7,7 +9,8 @@ import torch
 
 from dualadam.tasks.images.models import MODELS
 
-# name, (classes, channels, size), parameters by the published definition; small-cnn by hand: 864 + 64 + 18,432 + 128 + 73,728 + 256 + 1,290
+# name, (classes, channels, size), parameters by the published definition
+# small-cnn by hand: 864 + 64 + 18,432 + 128 + 73,728 + 256 + 1,290
 PUBLISHED = [
     ("small-cnn", (10, 3, 32), 94_762),
     ("resnet18", (10, 3, 32), 11_173_962),
