@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dualadam.cli.console import StudyFolder
+from dualadam.cli.console import StudyFolder, stdout
 
 
 def escape_networks(
@@ -26,6 +26,22 @@ def escape_networks(
 
     The network is trained on digits. Its gradient noise is compared with Hessian / batch size.
     """
-    from dualadam.studies.escape_networks import report
+    from dualadam.harness.progress import ConsoleProgress
+    from dualadam.studies import escape_networks as study
 
-    report.command(out, quick, workers)
+    console = stdout()
+    settings = study.QUICK if quick else study.FULL
+    with ConsoleProgress(console, unit="pieces") as progress:
+        rows = study.run_study(out, settings, workers=workers, progress=progress)
+    claims = study.write_report(out, rows, settings)
+    for table in dict.fromkeys(claim.table for claim in claims):
+        console.print(f"\n{table}")
+        for claim in claims:
+            if claim.table == table:
+                console.print(
+                    f"  {claim.label}: {claim.shown_value} {claim.shown_interval}, "
+                    f"theory {claim.theory:.2f}: {claim.verdict}",
+                    soft_wrap=True,
+                )
+    first, *others = study.REPORT_FILES
+    console.print(f"\nTables: {out / first} (and {', '.join(others)})", soft_wrap=True)

@@ -1,189 +1,182 @@
-"""The study, from settings to rows on disk: starts, minima, regressions, lives. What is finished is a line; a second start goes on."""
+"""The study, from settings to rows on disk: starts, minima, regressions, escapes."""
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from dualadam.diffusion import ADAM, INVADAM, SGD
-from dualadam.harness.executors import process_executor
-from dualadam.harness.store import read_lines, sole_writer, write_whole
-from dualadam.studies.escape_networks import logistic
-from dualadam.studies.escape_networks.lives import Unit, live
-from dualadam.studies.escape_networks.minima import describe, find_minimum, select
-from dualadam.studies.escape_networks.problem import Problem
+from dualadam.errors import FailedRunsError
+from dualadam.harness.executors import process_executor, run_window
+from dualadam.harness.progress import Progress
+from dualadam.harness.store import Store, check_identity, read_lines, sole_writer
+from dualadam.studies.escape_networks.escapes import EscapeRow, EscapeSimulation
+from dualadam.studies.escape_networks.minima import MinimumDescription, MinimumRow
+from dualadam.studies.escape_networks.regressions import REGRESSIONS, RegressionRow
+from dualadam.studies.escape_networks.rows import Row
+from dualadam.studies.escape_networks.settings import RULES, Settings
+from dualadam.studies.escape_networks.starts import Start, StartRow, choose_minima
 
-RULES = (SGD, ADAM, INVADAM)
-Row = dict[str, Any]
+SETTINGS_FILE, ROWS_FILE = "settings.json", "rows.jsonl"
+# each kind of row, by a key that only its lines have
+KINDS: dict[str, type[Row]] = {
+    "recipe": StartRow,
+    "equipartition": MinimumRow,
+    "intervals": RegressionRow,
+    "last_home": EscapeRow,
+}
+
+
+class Piece(Protocol):
+    """A piece of the study; a worker process runs it."""
+
+    @property
+    def key(self) -> str:
+        """The key of its row."""
+
+    def run(self) -> Row:
+        """Make the row."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the numbers.
+class StudyRows:
+    """All rows of a study, in an order that does not depend on which piece finished first.
 
     Attributes:
-        num_starts: trainings from which minima are chosen; num_minima: how many are escaped from.
-        temperatures: T along the top eigenvector, in the unit of the loss, at the median minimum; the lr of each optimizer follows.
-        num_walkers, num_steps: of each minimum, optimizer and temperature; a walker still at home at the end is censored.
+        starts: by number.
+        minima: by ascending curvature.
+        regressions: as in REGRESSIONS.
+        escapes: by key.
     """
 
-    problem: Problem = field(default_factory=Problem)
-    batch_size: int = 16
-    num_starts: int = 80
-    num_minima: int = 30
-    temperatures: tuple[float, ...] = (0.008, 0.016)
-    num_walkers: int = 40
-    num_steps: int = 5120
+    starts: tuple[StartRow, ...]
+    minima: tuple[MinimumRow, ...]
+    regressions: tuple[RegressionRow, ...]
+    escapes: tuple[EscapeRow, ...]
 
-
-FULL = Settings()
-QUICK = Settings(num_starts=24, num_minima=10, num_walkers=8, num_steps=1280)
-
-
-class Rows:
-    """rows.jsonl of an output folder: one line per finished piece, by its key. settings.json says whose they are."""
-
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.path, stored, mine = (
-            folder / "rows.jsonl",
-            folder / "settings.json",
-            json.dumps(asdict(settings), indent=1),
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> StudyRows:
+        """Sort rows by their kind."""
+        rows = list(rows)
+        names = [regression.name for regression in REGRESSIONS]
+        starts = [row for row in rows if isinstance(row, StartRow)]
+        minima = [row for row in rows if isinstance(row, MinimumRow)]
+        regressions = [row for row in rows if isinstance(row, RegressionRow)]
+        escapes = [row for row in rows if isinstance(row, EscapeRow)]
+        return cls(
+            starts=tuple(sorted(starts, key=lambda row: row.number)),
+            minima=tuple(sorted(minima, key=lambda row: row.curvature)),
+            regressions=tuple(sorted(regressions, key=lambda row: names.index(row.name))),
+            escapes=tuple(sorted(escapes, key=lambda row: row.key)),
         )
-        if stored.exists() and json.loads(stored.read_text()) != json.loads(mine):
-            raise ValueError(
-                f"{folder} holds a study of other settings. Choose another --out, or delete it."
-            )
-        write_whole(stored, mine + "\n")
-        self.by_key: dict[str, Row] = {row["key"]: row for row in read_lines(self.path, dict)}
-        if self.path.exists():  # what a killed process left of a line is cut off
-            with self.path.open("r+b") as file:
-                file.truncate(file.read().rfind(b"\n") + 1)
-
-    def add(self, row: Row) -> None:
-        """Keep a finished piece, on the disk itself."""
-        with self.path.open("ab") as file:
-            file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self.by_key[row["key"]] = row
 
 
-def run(folder: Path, settings: Settings, num_workers: int, console: Console) -> dict[str, Row]:
-    """Do what the folder does not hold yet, and return all rows by key.
+def read_rows(folder: Path) -> StudyRows:
+    """Return the rows of a study's folder.
 
     Raises:
-        ValueError: the folder holds a study of other settings, or another process writes into it.
-        RuntimeError: too few distinct minima converged.
+        InvalidValueError: a line is damaged.
     """
-    problem = settings.problem
-    with (
-        sole_writer(folder),
-        process_executor(num_workers) as (executor, _),
-        _Bar(console, settings) as bar,
-    ):
-        rows = Rows(folder, settings)
-
-        def all_of(tasks: Sequence[tuple[str, Callable[..., Row], tuple[Any, ...]]]) -> list[Row]:
-            bar.done(sum(key in rows.by_key for key, _, _ in tasks))
-            futures = [
-                executor.submit(_keyed, key, function, arguments)
-                for key, function, arguments in tasks
-                if key not in rows.by_key
-            ]
-            for future in as_completed(futures):
-                rows.add(row := future.result())
-                bar.done(1, row["key"])
-            return [rows.by_key[key] for key, _, _ in tasks]
-
-        starts = all_of(
-            [(f"start/{i}", find_minimum, (problem, i)) for i in range(settings.num_starts)]
-        )
-        chosen = select(starts, settings.num_minima)
-        minima = all_of(
-            [
-                (f"minimum/{row['number']}", describe, (problem, row, RULES, settings.batch_size))
-                for row in chosen
-            ]
-        )
-        all_of([(f"logistic/{case[0]}", logistic.compare, case) for case in logistic.CASES])
-        units = plan(settings, chosen, minima)
-        all_of([(unit.key, live, (unit,)) for unit in units])
-    return rows.by_key
+    return StudyRows.of(read_lines(folder / ROWS_FILE, row_of))
 
 
-def plan(settings: Settings, chosen: list[Row], minima: list[Row]) -> list[Unit]:
-    """Return all lives, coldest first, where theory is most at home: one lr per optimizer and temperature, the same at every minimum."""
-    units = []
-    for target in sorted(settings.temperatures):
-        for rule in RULES:
-            lr = target / float(np.median([m["temperature"][rule.name] for m in minima]))
-            units += [
-                Unit(
-                    settings.problem, row["number"], tuple(row["w"]), rule, target, lr,
-                    settings.batch_size, settings.num_walkers, settings.num_steps,
-                )
-                for row in chosen
-            ]  # fmt: skip
-    return units
+def run_study(
+    folder: Path, settings: Settings, *, workers: int, progress: Progress | None = None
+) -> StudyRows:
+    """Run the pieces whose rows the folder lacks, and return all rows.
 
+    Args:
+        folder: made if missing; a second call continues the study in it.
+        settings: what decides the numbers.
+        workers: processes of one thread each.
+        progress: is told what runs and what is finished.
 
-def _keyed(key: str, function: Callable[..., Row], arguments: tuple[Any, ...]) -> Row:
-    return {**function(*arguments), "key": key}
+    Raises:
+        InvalidValueError: the folder holds a study with other settings, another process writes
+            into it, or too few distinct minima converged.
+        FailedRunsError: some pieces failed. The others are on disk.
+    """
+    progress = progress or Progress()
+    with sole_writer(folder), process_executor(workers) as (executor, width):
+        store = _open_store(folder, settings)
+        progress.start(num_pieces(settings), len(store.records))
 
+        def submit(piece: Piece) -> Future[Row]:
+            return executor.submit(piece.run)
 
-class _Bar:
-    """A bar on a terminal, a line every half minute elsewhere."""
-
-    LINE_EVERY = 30.0  # seconds
-
-    def __init__(self, console: Console, settings: Settings) -> None:
-        self.console, self.count, self.fresh = console, 0, 0
-        self.total = (
-            settings.num_starts
-            + settings.num_minima * (1 + len(RULES) * len(settings.temperatures))
-            + len(logistic.CASES)
-        )
-        columns = (
-            TextColumn("Escapes"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-        )
-        self.bar = Progress(*columns, console=console)
-        self.task = self.bar.add_task("", total=self.total)
-
-    def __enter__(self) -> _Bar:
-        self.started = self.last = time.monotonic()
-        if self.console.is_terminal:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def done(self, number: int, key: str = "") -> None:
-        """Count pieces; those without a key were on disk already."""
-        self.count, self.fresh = self.count + number, self.fresh + (number if key else 0)
-        self.bar.update(self.task, completed=self.count, description=key)
-        now = time.monotonic()
-        if (
-            not self.console.is_terminal
-            and number
-            and (now - self.last >= self.LINE_EVERY or self.count == self.total or not key)
-        ):
-            self.last = now
-            self.console.print(
-                f"{self.count}/{self.total} done after {now - self.started:.0f} s {key or '(on disk already)'}",
-                markup=False,
+        def finish(pieces: Sequence[Piece]) -> StudyRows:
+            missing = [piece for piece in pieces if piece.key not in store]
+            failures = run_window(
+                missing, submit, width, store.add, label=lambda piece: piece.key, progress=progress
             )
+            if failures:
+                piece, error = failures[0]
+                raise FailedRunsError(
+                    f"{len(failures)} of {len(missing)} pieces failed; the first, {piece.key}: "
+                    f"{type(error).__name__}: {error}. Start again to try them once more."
+                ) from error
+            return StudyRows.of(store.records.values())
+
+        problem, size = settings.problem, settings.batch_size
+        starts = finish([Start(problem, i) for i in range(settings.num_starts)]).starts
+        chosen = choose_minima(starts, settings.num_minima)
+        finish([MinimumDescription(problem, start.number, start.w, size) for start in chosen])
+        minima = finish(REGRESSIONS).minima
+        return finish(plan_simulations(settings, chosen, minima))
+
+
+def num_pieces(settings: Settings) -> int:
+    """Return how many rows a finished study has."""
+    per_minimum = 1 + len(RULES) * len(settings.temperatures)
+    return settings.num_starts + settings.num_minima * per_minimum + len(REGRESSIONS)
+
+
+def plan_simulations(
+    settings: Settings, chosen: Sequence[StartRow], minima: Sequence[MinimumRow]
+) -> list[EscapeSimulation]:
+    """Return all simulations, the coldest first.
+
+    An optimizer has one learning rate at each temperature, the same at every minimum.
+    """
+    simulations = []
+    for temperature in sorted(settings.temperatures):
+        for rule in RULES:
+            lr = temperature / float(np.median([m.temperature_per_lr[rule.name] for m in minima]))
+            simulations += [
+                EscapeSimulation(
+                    problem=settings.problem,
+                    number=start.number,
+                    w=start.w,
+                    rule=rule,
+                    temperature=temperature,
+                    lr=lr,
+                    batch_size=settings.batch_size,
+                    num_walkers=settings.num_walkers,
+                    num_steps=settings.num_steps,
+                )
+                for start in chosen
+            ]
+    return simulations
+
+
+def _open_store(folder: Path, settings: Settings) -> Store[Row]:
+    rows = folder / ROWS_FILE
+    identity = asdict(settings)
+    check_identity(folder / SETTINGS_FILE, identity, defaults={}, has_records=rows.exists())
+    return Store(rows, encode=lambda row: row.to_json(), decode=row_of, key=lambda row: row.key)
+
+
+def row_of(line: Mapping[str, Any]) -> Row:
+    """Return the row of a line of rows.jsonl.
+
+    Raises:
+        ValueError: the line is of no kind or of several.
+    """
+    kinds = [row_type for name, row_type in KINDS.items() if name in line]
+    if len(kinds) != 1:
+        raise ValueError("it is not a row of this study")
+    return kinds[0].from_json(line)

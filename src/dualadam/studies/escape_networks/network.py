@@ -1,9 +1,10 @@
-"""The loss that is escaped from: a two-layer network on digits with wrong labels and L2, for many parameter vectors at once."""
+"""The loss of the study: a two-layer network on digits, for many parameter vectors at once."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,20 +15,33 @@ from dualadam.flatness import MeanLoss
 NUM_CLASSES = 10
 
 
+class Digits(NamedTuple):
+    """Inputs of shape (num_examples, num_components), float64, and labels (num_examples,)."""
+
+    inputs: Tensor
+    labels: Tensor
+
+
 @dataclass(frozen=True)
-class Problem:
-    r"""A tanh network with one hidden layer on principal components of scikit-learn's digits; a share of the labels is wrong.
+class NetworkProblem:
+    r"""A tanh network with one hidden layer on principal components of scikit-learn's digits.
 
-    .. math:: L(w) = \frac{1}{N} \sum_n \mathrm{CE}(f_w(x_n), y_n) + \frac{\lambda}{2} \lVert w \rVert^2
+    .. math:: L(w) = \frac{1}{N} \sum_n \mathrm{CE}(f_w(x_n), y_n)
+        + \frac{\lambda}{2} \lVert w \rVert^2
 
-    Wrong labels keep the gradient noise from vanishing at a minimum; L2 makes minima isolated (softmax alone leaves flat directions).
-    A flat vector w lies as the parameters of the module do. The methods below take many of them, shape (walkers, num_params).
+    A share of the labels is wrong, so that the gradient noise does not vanish at a minimum. L2
+    isolates the minima: softmax alone leaves flat directions. A flat vector w holds the module's
+    parameters in the module's order. The methods take many of them, shape (walkers, num_params).
 
     Args:
-        num_examples, num_components, num_hidden: sizes; components are scaled to unit variance.
-        label_noise: share of labels replaced by another class.
-        l2: lambda, in every gradient, mini-batch or not.
-        seed: of the choice of examples and of wrong labels.
+        num_examples, num_components, num_hidden: sizes. The components have unit variance.
+        label_noise: share of labels that another class replaces, in [0, 1].
+        l2: lambda, part of every gradient, of a mini-batch or not.
+        seed: of the choice of examples and of the wrong labels.
+
+    Example:
+        >>> NetworkProblem().num_params
+        136
     """
 
     num_examples: int = 500
@@ -43,24 +57,20 @@ class Problem:
         return self.num_hidden * (self.num_components + 1) + NUM_CLASSES * (self.num_hidden + 1)
 
     @functools.cached_property
-    def data(self) -> tuple[Tensor, Tensor]:
-        """The inputs (num_examples, num_components), float64, and the labels (num_examples,)."""
+    def data(self) -> Digits:
+        """The training data."""
         inputs, labels = digit_components(self.num_examples, self.num_components, self.seed)
-        rng = np.random.default_rng(self.seed + 1)
-        wrong = rng.choice(
-            self.num_examples, round(self.label_noise * self.num_examples), replace=False
-        )
-        labels[wrong] = (labels[wrong] + rng.integers(1, NUM_CLASSES, len(wrong))) % NUM_CLASSES
-        return torch.from_numpy(inputs), torch.from_numpy(labels)
+        replace_labels(labels, self.label_noise, np.random.default_rng(self.seed + 1))
+        return Digits(torch.from_numpy(inputs), torch.from_numpy(labels))
 
     def loss_and_gradient(self, w: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss (walkers,) and gradient (walkers, num_params) of every vector.
 
-        Written out, since autograd's bookkeeping costs more than this arithmetic; a test holds it against the module's.
+        The derivative is written out, since autograd's overhead exceeds this arithmetic.
 
         Args:
             w: (walkers, num_params).
-            inputs: (n, num_components), the same for all, or (walkers, n, num_components).
+            inputs: (n, num_components) for all walkers, or (walkers, n, num_components).
             labels: (n,) or (walkers, n).
         """
         walkers, d, h, k = len(w), self.num_components, self.num_hidden, NUM_CLASSES
@@ -77,7 +87,10 @@ class Problem:
         return loss, torch.cat(parts, 1).add_(w, alpha=self.l2)
 
     def example_gradients(self, w: Tensor) -> Tensor:
-        """Return the gradient of every example's cross-entropy at one vector, without L2: (num_examples, num_params)."""
+        """Return the gradient of every example's cross-entropy at one vector, without L2.
+
+        The shape is (num_examples, num_params).
+        """
         inputs, labels = self.data
         _, grads = self.loss_and_gradient(
             w.expand(len(inputs), -1), inputs[:, None], labels[:, None]
@@ -85,7 +98,7 @@ class Problem:
         return grads - self.l2 * w
 
     def mean_loss(self, w: Tensor) -> MeanLoss:
-        """Return the module at a vector as what ``dualadam.flatness`` measures."""
+        """Return the loss of the module at a flat vector, for ``dualadam.flatness``."""
         model = nn.Sequential(
             nn.Linear(self.num_components, self.num_hidden),
             nn.Tanh(),
@@ -93,9 +106,10 @@ class Problem:
         ).double()
         nn.utils.vector_to_parameters(w.clone(), model.parameters())
 
-        def loss_fn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        def loss_fn(model: nn.Module, batch: Digits) -> Tensor:
             norm = torch.stack([p.square().sum() for p in model.parameters()]).sum()
-            return nn.functional.cross_entropy(model(batch[0]), batch[1]) + self.l2 / 2 * norm
+            cross_entropy = nn.functional.cross_entropy(model(batch.inputs), batch.labels)
+            return cross_entropy + self.l2 / 2 * norm
 
         return MeanLoss(model, loss_fn, [self.data])
 
@@ -103,7 +117,10 @@ class Problem:
 def digit_components(
     num_examples: int, num_components: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return principal components of a random choice of digits, centred and of unit variance, and their true labels."""
+    """Return principal components of randomly chosen digits, and their true labels.
+
+    The components are centred and have unit variance.
+    """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -112,3 +129,9 @@ def digit_components(
     x = x - x.mean(0)
     x = x @ np.linalg.svd(x, full_matrices=False)[2][:num_components].T
     return x / x.std(0), bunch.target[chosen].astype(np.int64)
+
+
+def replace_labels(labels: np.ndarray, share: float, rng: np.random.Generator) -> None:
+    """Replace a share of the labels, in place, each by another class."""
+    wrong = rng.choice(len(labels), round(share * len(labels)), replace=False)
+    labels[wrong] = (labels[wrong] + rng.integers(1, NUM_CLASSES, len(wrong))) % NUM_CLASSES
