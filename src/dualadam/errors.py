@@ -1,14 +1,18 @@
-"""The exceptions of what a user can mend. Anything else that is raised is a bug and keeps its traceback.
+"""Exceptions for errors that a user can correct. Any other exception is a bug.
 
-Each class is a Python exception too, so that ``except ValueError`` goes on working. The optimizers
-raise torch's own exceptions, in torch's wording, and do not know this file.
+Each class is a built-in exception too, so that ``except ValueError`` works. The optimizers raise
+torch's own exceptions, in torch's wording, and do not use this module.
 """
 
 
 class DualAdamError(Exception):
-    """The base: the message names what is wrong and the remedy."""
+    """Base class. The message names the error and the remedy.
 
-    exit_status = 2  # of the command line: 2 for bad input, 1 for failed runs
+    Attributes:
+        exit_status: of the command line; 2 for bad input, 1 for failed runs.
+    """
+
+    exit_status = 2
 
 
 class InvalidValueError(DualAdamError, ValueError):
@@ -20,11 +24,11 @@ class InvalidTypeError(DualAdamError, TypeError):
 
 
 class MissingFileError(DualAdamError, FileNotFoundError):
-    """A file or a folder is missing; the message says what is expected where."""
+    """A file or a folder is missing. The message says what is expected where."""
 
 
 class MissingExtraError(DualAdamError, ImportError):
-    """A library is not installed; the message names the extra that brings it."""
+    """A library is not installed. The message names the extra that installs it."""
 
 
 class UnreachableError(DualAdamError, OSError):
@@ -32,7 +36,7 @@ class UnreachableError(DualAdamError, OSError):
 
 
 class FailedRunsError(DualAdamError, RuntimeError):
-    """Runs failed. What finished is on disk, and a second start tries the others again."""
+    """Some runs failed. Finished runs are on disk; a second start tries the others again."""
 
     exit_status = 1
 

@@ -6,12 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
-from concurrent.futures import ProcessPoolExecutor
-from types import SimpleNamespace
 
 import pytest
-import torch
 from compare_cases import NUM_RUNS, TINY, command, environment, run_command
 
 from dualadam import __version__
@@ -19,8 +15,6 @@ from dualadam.compare import report
 from dualadam.compare.execute import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
-from dualadam.harness import executors
-from dualadam.harness.executors import process_executor
 from dualadam.tasks import TASKS
 from dualadam.tasks.images.models import MODELS
 
@@ -222,28 +216,3 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
         assert sorted(out.iterdir()) == before
     with open_study(out, parse_spec(TINY)) as store:  # free again
         assert store.records == {}
-
-
-def test_workers_start_where_signals_cannot_be_blocked_as_on_windows(monkeypatch):
-    kept = ("SIGINT", "SIG_IGN", "signal")  # what Windows has of it and the executors use
-    there = SimpleNamespace(**{name: getattr(signal, name) for name in kept})
-    monkeypatch.setattr(executors, "signal", there)
-    with process_executor(1) as (executor, _):
-        assert executor.submit(torch.get_num_threads).result(timeout=60) == 1
-
-
-def test_an_interrupt_that_another_thread_takes_waits_until_the_processes_are_started(monkeypatch):
-    whole, now = [], threading.Event()
-    striker = threading.Thread(target=lambda: now.wait() and signal.raise_signal(signal.SIGINT))
-    striker.start()  # here, or it would have the mask of the thread that submits
-
-    def submit(self, *args):
-        now.set()
-        striker.join()
-        whole.append(args)
-
-    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
-    with process_executor(1) as (executor, _), pytest.raises(KeyboardInterrupt):
-        executor.submit(print)
-    assert whole == [(print,)]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -69,8 +69,9 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
+    from dualadam.harness.cluster import dask_executor
     from dualadam.harness.environment import num_cores
-    from dualadam.harness.executors import dask_executor, process_executor
+    from dualadam.harness.executors import process_executor
     from dualadam.harness.progress import ConsoleProgress
     from dualadam.tasks import check_data, check_device, get_task
 

@@ -1,4 +1,4 @@
-"""What a number depends on beside its settings: versions, machine, threads."""
+"""What a result depends on besides its settings: versions, machine, device, threads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dualadam._version import __version__
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Return the environment of a run: versions, machine, device and threads."""
+    """Return the versions, the machine, the device and the number of threads of a run."""
     return {
         "dualadam": __version__,
         "torch": torch.__version__,
@@ -27,7 +27,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
 
 def study_environment() -> dict[str, Any]:
-    """Return the environment of a whole study: as of a run, with SciPy, cores and date."""
+    """Return the environment of a run, with the version of SciPy, the cores and the date."""
     return {
         **environment(),
         "scipy": version("scipy"),

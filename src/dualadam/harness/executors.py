@@ -1,7 +1,4 @@
-"""Where the pieces of a study run: processes on this machine, or the workers of a Dask cluster.
-
-Both are ``concurrent.futures`` executors.
-"""
+"""Running the pieces of a study, and the processes of this machine that run them."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -22,14 +18,8 @@ from concurrent.futures import (
     wait,
 )
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from dualadam.errors import (
-    FailedRunsError,
-    InvalidValueError,
-    MissingExtraError,
-    UnreachableError,
-)
+from dualadam.errors import FailedRunsError
 from dualadam.harness.progress import Progress
 
 P = TypeVar("P")  # a piece of work: a run, a point, a minimum
@@ -46,18 +36,20 @@ def run_window(
     label: Callable[[P], str],
     progress: Progress,
 ) -> list[tuple[P, Exception]]:
-    """Run all pieces, at most ``width()`` at a time, and keep every record as soon as it is there.
+    """Run all pieces, at most ``width()`` at a time, and keep every record as soon as it exists.
+
+    A piece that raises does not stop the others.
 
     Args:
         pieces: what to run, in this order.
-        submit: starts a piece.
-        width: asked before each start, since machines come and go.
-        keep: stores a record; what it raises ends the study.
+        submit: starts a piece on an executor.
+        width: asked before each start, since the workers of a cluster come and go.
+        keep: stores a record; an exception from it ends the study.
         label: names a piece for the progress.
-        progress: is told what runs and what is finished.
+        progress: is told which pieces run and which are finished.
 
     Returns:
-        The pieces that raised, with their exceptions. The others go on.
+        The pieces that raised, with their exceptions.
 
     Raises:
         FailedRunsError: a worker process died.
@@ -80,7 +72,7 @@ def run_window(
                     "A worker process died; it may have run out of memory. "
                     "Start again to go on; --workers 1 needs less memory."
                 ) from error
-            except Exception as error:  # reported by the caller; the other pieces go on
+            except Exception as error:
                 failures.append((piece, error))
             else:
                 keep(record)
@@ -89,7 +81,11 @@ def run_window(
 
 @contextlib.contextmanager
 def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
-    """Start processes on this machine, one thread each. They end when this process ends."""
+    """Start processes on this machine, one thread each. They end when this process ends.
+
+    Args:
+        workers: number of processes.
+    """
     executor = _Processes(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield executor, lambda: workers
@@ -97,19 +93,19 @@ def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.kill()  # an unfinished run leaves nothing behind
+            process.kill()  # an exception ends the runs that are not finished
 
 
 class _Processes(ProcessPoolExecutor):
     """A pool whose workers ignore SIGINT from their first moment; the parent handles it."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
-        if not hasattr(signal, "pthread_sigmask"):  # on Windows, see _start_worker
+        if not hasattr(signal, "pthread_sigmask"):  # Windows; _start_worker ignores SIGINT there
             return super().submit(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
             return super().submit(*args, **kwargs)  # only the main thread may set a handler
-        # submit starts processes. They inherit the mask. Another thread may still take the signal
-        # and interrupt this one in the middle of a start, so it is held back here and raised after.
+        # submit may start processes, which inherit the mask. Another thread can still receive the
+        # signal and interrupt this thread during a start, so it is recorded and raised afterwards.
         received: list[int] = []
         handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -123,7 +119,7 @@ class _Processes(ProcessPoolExecutor):
 
 
 def _start_worker() -> None:
-    """Prepare a worker: one thread, no SIGINT, and an end together with the parent."""
+    """Prepare a worker: it uses one thread, ignores SIGINT and ends with its parent."""
     use_one_thread()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -139,73 +135,11 @@ def _start_worker() -> None:
 def use_one_thread() -> None:
     """Let torch, NumPy and SciPy compute on one thread.
 
-    Runs share the cores, and the last bits of a result do not depend on the number of cores.
+    The runs of a study share the cores. The last bits of a result depend on the number of threads.
     """
-    import scipy.linalg  # noqa: F401  threadpoolctl limits only the BLAS libraries that are loaded
+    import scipy.linalg  # noqa: F401  threadpoolctl limits only BLAS libraries that are loaded
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     threadpool_limits(1)
-
-
-@contextlib.contextmanager
-def dask_executor(address: str) -> Iterator[tuple[Executor, Width]]:
-    """Use the workers of a Dask cluster, as many as it has at any time.
-
-    A run whose worker dies runs again on another worker.
-
-    Raises:
-        MissingExtraError: dask.distributed is not installed.
-        UnreachableError: nothing answers at the address.
-        InvalidValueError: the address is malformed, or a worker has several threads: two trainings
-            in one process would share torch's random numbers.
-    """
-    check_reachable(address)
-    try:
-        from distributed import Client, WorkerPlugin
-    except ImportError as error:
-        raise MissingExtraError(
-            "--cluster needs the extra `cluster`: pip install 'dualadam[cluster]'"
-        ) from error
-
-    class OneThread(WorkerPlugin):
-        """Runs at the start of every worker, also of those that join later."""
-
-        def setup(self, worker: object) -> None:
-            use_one_thread()
-
-    with Client(address, timeout=20, set_as_default=False) as client:
-        workers = client.scheduler_info(n_workers=-1)["workers"]
-        if any(w["nthreads"] > 1 for w in workers.values()):
-            raise InvalidValueError(
-                "Workers must have one thread each: start them with "
-                "`dask worker ADDRESS --nthreads 1 --nworkers N`."
-            )
-        client.register_plugin(OneThread())
-        yield (
-            client.get_executor(pure=False),
-            lambda: max(1, len(client.scheduler_info(n_workers=-1)["workers"])),
-        )
-
-
-def check_reachable(address: str) -> None:
-    """Check that a scheduler listens. Dask's client would try for 20 seconds and print tracebacks.
-
-    Raises:
-        InvalidValueError: the address is malformed. UnreachableError: nothing answers.
-    """
-    wanted = "--cluster must be the address of a Dask scheduler, tcp://HOST:PORT"
-    try:
-        place = urlsplit(address)
-        known = place.scheme in ("tcp", "tls") and place.hostname and place.port
-    except ValueError:  # the port is not a number
-        known = None
-    if not known:
-        raise InvalidValueError(f"{wanted}, got {address!r}.")
-    try:
-        socket.create_connection((place.hostname, place.port), timeout=10).close()
-    except OSError as error:
-        raise UnreachableError(
-            f"{wanted}; nothing answers at {address} ({error.strerror or error})."
-        ) from error

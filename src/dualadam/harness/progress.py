@@ -1,4 +1,4 @@
-"""What a person sees while a study runs: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a study: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from rich.progress import Progress as RichProgress
 
 
 class Progress:
-    """Receives the progress of a study; this base class shows nothing."""
+    """Receives the progress of a study. This base class shows nothing."""
 
     def start(self, total: int, done: int) -> None:
-        """Announce the number of pieces, and how many of them are on disk already."""
+        """Receive the number of pieces, and how many of them are on disk already."""
 
     def running(self, labels: Sequence[str]) -> None:
-        """Announce the pieces that are running now."""
+        """Receive the labels of the pieces that are running."""
 
     def finished(self, label: str) -> None:
-        """Announce that a piece is on disk."""
+        """Receive the label of a piece that is now on disk."""
 
 
 class ConsoleProgress(Progress):
-    """A bar with the running pieces and the time left; off a terminal, a line now and then.
+    """Shows a bar with the running pieces and the time left; without a terminal, lines.
 
     Args:
         console: where to print.
         unit: the plural of a piece, such as "runs".
     """
 
-    LINE_EVERY = 10.0  # seconds between two lines off a terminal
+    LINE_EVERY = 10.0  # seconds between two lines without a terminal
 
     def __init__(self, console: Console, unit: str = "runs") -> None:
         self.console, self.unit = console, unit
-        self.total = self.done = self.fresh = 0
+        self.total = self.done = self.done_here = 0
         self.started = self.last_line = time.monotonic()
         self.bar = RichProgress(
             TextColumn("{task.description}"),
@@ -68,31 +68,32 @@ class ConsoleProgress(Progress):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.bar.update(self.task, now="")
-        self.bar.stop()
+        if self.console.is_terminal:  # elsewhere, stop would print an empty line
+            self.bar.update(self.task, now="")
+            self.bar.stop()
 
     def start(self, total: int, done: int) -> None:
-        """Show how much there is to do."""
-        self.total, self.done, self.fresh = total, done, 0
+        """Show the number of pieces and start the clock."""
+        self.total, self.done, self.done_here = total, done, 0
         self.started = self.last_line = time.monotonic()
         if done:
             self.console.print(f"{done} of {total} {self.unit} are on disk already.", markup=False)
         self.bar.update(self.task, total=total, completed=done)
 
     def running(self, labels: Sequence[str]) -> None:
-        """Show what is running, on a terminal."""
+        """Show the running pieces, on a terminal."""
         more = f" and {len(labels) - 2} more" if len(labels) > 2 else ""
         self.bar.update(self.task, now="; ".join(labels[:2]) + more)
 
     def finished(self, label: str) -> None:
-        """Count a piece."""
-        self.done, self.fresh = self.done + 1, self.fresh + 1
+        """Advance the bar, or print a line if the last one is old."""
+        self.done, self.done_here = self.done + 1, self.done_here + 1
         self.bar.update(self.task, completed=self.done)
         now = time.monotonic()
         due = now - self.last_line >= self.LINE_EVERY or self.done == self.total
         if not self.console.is_terminal and due:
             self.last_line = now
-            left = (now - self.started) / self.fresh * (self.total - self.done)
+            left = (now - self.started) / self.done_here * (self.total - self.done)
             self.console.print(
                 f"{self.done}/{self.total} {self.unit}, about {left:.0f} s left; last: {label}",
                 markup=False,

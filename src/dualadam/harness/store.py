@@ -18,16 +18,19 @@ Json = dict[str, Any]
 
 
 class Store(Generic[R]):
-    """The finished pieces of a study, by key. The file is the only truth.
+    """The finished pieces of a study, by key. The file is the only source.
 
-    Every record is written at once and flushed to the disk itself. A last line that a killed
-    process left half-written is cut off when the store is opened.
+    Every record is written and flushed to the disk before ``add`` returns. When the store is
+    opened, it cuts off a last line that a killed process left half-written.
 
     Args:
-        path: the JSON-lines file; made with the first record.
+        path: the JSON-lines file; created with the first record.
         encode: turns a record into what JSON can hold, without NaN or infinity.
         decode: the inverse of encode.
         key: names a record; a second record with the same key replaces the first.
+
+    Attributes:
+        records: the finished pieces by key, in the order of the file.
 
     Raises:
         InvalidValueError: a line of the file is not a record.
@@ -45,7 +48,7 @@ class Store(Generic[R]):
         self.path, self._encode, self._key = path, encode, key
         self.records: dict[str, R] = {key(r): r for r in read_lines(path, decode)}
         if path.exists():
-            with writing(path), path.open("r+b") as file:
+            with accessing(path), path.open("r+b") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
 
     def __contains__(self, key: str) -> bool:
@@ -75,11 +78,14 @@ def read_lines(path: Path, decode: Callable[[Json], R]) -> Iterator[R]:
     """Yield the records of a JSON-lines file; a last line without its newline is left out.
 
     Raises:
-        InvalidValueError: a whole line is not a record.
+        InvalidValueError: a complete line is not a record.
+        UnreachableError: the file cannot be read.
     """
     if not path.exists():
         return
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    with accessing(path):
+        lines = path.read_bytes().split(b"\n")[:-1]
+    for number, line in enumerate(lines, start=1):
         try:
             record = decode(json.loads(line))
         except (ValueError, KeyError, TypeError) as error:
@@ -92,15 +98,16 @@ def read_lines(path: Path, decode: Callable[[Json], R]) -> Iterator[R]:
 
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Lock an output folder, which is made if missing, against other processes.
+    """Lock an output folder against other processes. The folder is created if it is missing.
 
     Raises:
         InvalidValueError: another process writes into the folder, or it is a file.
+        UnreachableError: the folder cannot be created or written.
     """
     make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
-        with writing(folder):
+        with accessing(folder):
             lock.acquire(blocking=False)
     except Timeout:
         raise InvalidValueError(
@@ -115,70 +122,90 @@ def sole_writer(folder: Path) -> Iterator[None]:
 def check_identity(
     file: Path, identity: Mapping[str, Any], *, defaults: Mapping[str, Any], has_records: bool
 ) -> None:
-    """Write what decides a study's numbers into its folder, or check it against what is there.
+    """Store the settings that decide a study's numbers, or compare them with the stored ones.
+
+    Settings without records are replaced.
 
     Args:
         file: a JSON file in the output folder.
-        identity: what JSON can hold; equal for a study that goes on.
-        defaults: values of keys that an older file may lack.
+        identity: the settings, as JSON can hold them.
+        defaults: values of the keys that an older file may lack.
         has_records: whether the folder holds finished records.
 
     Raises:
-        InvalidValueError: the folder holds records of another study.
+        InvalidValueError: the folder holds records of another study, or a damaged file.
+        UnreachableError: the file cannot be read or written.
     """
     mine = json.loads(json.dumps(identity))
-    if file.exists():
-        theirs = json.loads(file.read_text(encoding="utf-8"))
-        keys = sorted(
-            k
-            for k in mine.keys() | theirs.keys()
-            if mine.get(k, defaults.get(k)) != theirs.get(k, defaults.get(k))
-        )
-        if not keys:
-            return
-        if has_records:
+    if has_records:
+        if not file.exists():
             raise InvalidValueError(
-                f"{file.parent} holds a study with other settings ({', '.join(keys)} differ). "
+                f"{file.parent} holds records but no {file.name}, which says whose they are. "
                 "Choose another --out."
             )
-    elif has_records:
-        raise InvalidValueError(
-            f"{file.parent} holds records but no {file.name}, which says whose they are. "
-            "Choose another --out."
-        )
-    write_whole(file, json.dumps(mine, indent=1) + "\n")
+        theirs = _read_object(file)
+        keys = sorted(mine.keys() | theirs.keys())
+        if changed := [k for k in keys if _get(mine, k, defaults) != _get(theirs, k, defaults)]:
+            raise InvalidValueError(
+                f"{file.parent} holds a study with other settings ({', '.join(changed)} differ). "
+                "Choose another --out."
+            )
+    else:
+        write_whole(file, json.dumps(mine, indent=1) + "\n")
+
+
+def _get(settings: Json, key: str, defaults: Mapping[str, Any]) -> Any:
+    return settings.get(key, defaults.get(key))
+
+
+def _read_object(file: Path) -> Json:
+    try:
+        with accessing(file):
+            content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidValueError(f"{file} is damaged ({error}). Choose another --out.") from error
+    if not isinstance(content, dict):
+        raise InvalidValueError(f"{file} is damaged (not an object). Choose another --out.")
+    return content
 
 
 def make_folder(folder: Path) -> None:
-    """Make an output folder where there is none.
+    """Create an output folder if it is missing.
 
     Raises:
-        InvalidValueError: the path is a file. UnreachableError: the folder cannot be made.
+        InvalidValueError: the path is a file.
+        UnreachableError: the folder cannot be created.
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidValueError(f"--out must be a folder, but {folder} is a file.")
-    with writing(folder):
+    with accessing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that a killed process leaves either the old file or the new one."""
+    """Write a file so that a killed process leaves either the old file or the new one.
+
+    Raises:
+        UnreachableError: the file cannot be written.
+    """
     part = path.with_name(path.name + ".part")
-    with writing(path):
+    with accessing(path):
         part.write_text(text, encoding="utf-8")
         part.replace(path)
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the errors of a disk into a sentence.
+def accessing(path: Path) -> Iterator[None]:
+    """Turn the errors of a file system into one message.
 
     Raises:
-        UnreachableError: the path could not be written.
+        UnreachableError: the path could not be read or written.
     """
     try:
         yield
-    except Timeout:  # an OSError too, but not the disk's
+    except Timeout:  # filelock's is an OSError too, but says that the file is locked
         raise
     except OSError as error:
-        raise UnreachableError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise UnreachableError(
+            f"{path} cannot be read or written: {error.strerror or error}."
+        ) from error
