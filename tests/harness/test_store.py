@@ -127,7 +127,7 @@ def test_a_number_that_json_cannot_hold_is_not_written(path):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UnreachableError, match="cannot be read or written: Is a directory"):
+    with pytest.raises(UnreachableError, match="cannot be read: Is a directory"):
         store_at(tmp_path)
 
 
@@ -183,7 +183,7 @@ def test_an_output_folder_must_be_a_folder_that_can_be_created(tmp_path):
     file.write_text("")
     with pytest.raises(InvalidValueError, match=r"^--out must be a folder, but .*file is a file"):
         sole_writer(file).__enter__()
-    with pytest.raises(UnreachableError, match="cannot be read or written: Not a directory"):
+    with pytest.raises(UnreachableError, match="cannot be written: Not a directory"):
         sole_writer(file / "below").__enter__()
 
 
@@ -243,7 +243,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
     try:
         with pytest.raises(
-            UnreachableError, match=r"report\.md cannot be read or written: File too large"
+            UnreachableError, match=r"report\.md cannot be written: File too large"
         ):
             write_whole(file, "new text")
     finally:

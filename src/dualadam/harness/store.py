@@ -48,7 +48,7 @@ class Store(Generic[R]):
         self.path, self._encode, self._key = path, encode, key
         self.records: dict[str, R] = {key(r): r for r in read_lines(path, decode)}
         if path.exists():
-            with accessing(path), path.open("r+b") as file:
+            with writing(path), path.open("r+b") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
 
     def __contains__(self, key: str) -> bool:
@@ -83,7 +83,7 @@ def read_lines(path: Path, decode: Callable[[Json], R]) -> Iterator[R]:
     """
     if not path.exists():
         return
-    with accessing(path):
+    with writing(path, verb="read"):
         lines = path.read_bytes().split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
@@ -107,7 +107,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
     make_folder(folder)
     lock = FileLock(folder / ".lock")
     try:
-        with accessing(folder):
+        with writing(folder):
             lock.acquire(blocking=False)
     except Timeout:
         raise InvalidValueError(
@@ -160,7 +160,7 @@ def _get(settings: Json, key: str, defaults: Mapping[str, Any]) -> Any:
 
 def _read_object(file: Path) -> Json:
     try:
-        with accessing(file):
+        with writing(file, verb="read"):
             content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidValueError(f"{file} is damaged ({error}). Choose another --out.") from error
@@ -178,7 +178,7 @@ def make_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InvalidValueError(f"--out must be a folder, but {folder} is a file.")
-    with accessing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -189,23 +189,25 @@ def write_whole(path: Path, text: str) -> None:
         UnreachableError: the file cannot be written.
     """
     part = path.with_name(path.name + ".part")
-    with accessing(path):
+    with writing(path):
         part.write_text(text, encoding="utf-8")
         part.replace(path)
 
 
 @contextlib.contextmanager
-def accessing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, verb: str = "written") -> Iterator[None]:
     """Turn the errors of a file system into one message.
 
+    Args:
+        path: what is written.
+        verb: the participle of what is done with the path.
+
     Raises:
-        UnreachableError: the path could not be read or written.
+        UnreachableError: the path could not be written.
     """
     try:
         yield
     except Timeout:  # filelock's is an OSError too, but says that the file is locked
         raise
     except OSError as error:
-        raise UnreachableError(
-            f"{path} cannot be read or written: {error.strerror or error}."
-        ) from error
+        raise UnreachableError(f"{path} cannot be {verb}: {error.strerror or error}.") from error
