@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -44,6 +45,20 @@ def test_a_model_that_is_nowhere_is_refused(monkeypatch):
         context_length("no/such-model")
     with pytest.raises(MissingFileError, match=r"^model must be a folder .*, got './nowhere'\.$"):
         check_model(FineTuning("./nowhere"))
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_the_code_in_a_models_folder_is_never_run(tmp_path, monkeypatch, answer):
+    names = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    config = {"model_type": "own", "auto_map": names}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    ran = tmp_path / "ran"
+    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    # what transformers would ask for if it were not told
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    with pytest.raises(InvalidValueError, match="contains custom code"):
+        load_model(FineTuning(str(tmp_path)), None, "cpu")
+    assert not ran.exists()
 
 
 H, F = 384, 1536  # MiniLM's width and that of its MLPs

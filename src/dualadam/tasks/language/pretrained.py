@@ -76,15 +76,21 @@ def quiet_transformers() -> None:
 
 
 def load_pretrained(cls: Any, name: str, **options: Any) -> Any:
-    """Return ``cls.from_pretrained`` for a model's name.
+    """Return ``cls.from_pretrained`` for a model's name. Code in the model's folder is not run.
 
     Raises:
-        InvalidValueError: the model is not there, or cannot be loaded.
+        InvalidValueError: the model is not there, cannot be loaded, or has code of its own.
     """
     quiet_transformers()
     source = _source(name)
     try:
-        return cls.from_pretrained(source, local_files_only=Path(source).is_dir(), **options)
+        # None, the default of trust_remote_code, would ask on the terminal
+        return cls.from_pretrained(
+            source,
+            local_files_only=Path(source).is_dir(),
+            trust_remote_code=False,
+            **options,
+        )
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InvalidValueError(
