@@ -13,6 +13,7 @@ from dualadam import __version__
 from dualadam.compare.spec_file import parse_spec
 
 ROOT = Path(__file__).parents[1]
+COLUMNS = 100  # of code; ruff holds Python to it
 README_LINES = README_COLUMNS = 120
 FREE = {"errors", "_version"}  # rooms that every room may import; the diagram leaves them out
 FOLDERS = (".ci", "benchmarks", "docs", "examples", "src", "tests")
@@ -23,6 +24,11 @@ FILES = [
 # the report of a study is generated, with the study's own names in it
 DOCUMENTS = [
     f for f in FILES if f.suffix == ".md" and not f.match("benchmarks/records/*/report.md")
+]
+CODE = [
+    f
+    for f in FILES
+    if f.suffix in (".cpp", ".j2", ".toml") or f.name == "Makefile" or f.parent.name == ".ci"
 ]
 # the diary and the changes tell of files as they were then
 LIVING = [f for f in DOCUMENTS if f.name not in ("log.md", "CHANGELOG.md")]
@@ -105,6 +111,12 @@ def test_every_difference_in_the_readme_stands_on_the_page_of_evidence():
         assert re.search(re.escape(mean) + r"(?: points)? " + re.escape(interval), evidence)
     for mean in re.findall(r"[+-]\d+\.\d\d", readme):
         assert mean in evidence
+
+
+@pytest.mark.parametrize("file", CODE, ids=name_of)
+def test_a_line_of_code_has_at_most_100_columns(file: Path):
+    lines = enumerate(file.read_text().splitlines(), start=1)
+    assert [number for number, line in lines if len(line) > COLUMNS] == []
 
 
 @pytest.mark.parametrize("document", LIVING, ids=name_of)
