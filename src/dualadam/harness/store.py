@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -83,7 +84,7 @@ def read_lines(path: Path, decode: Callable[[Json], R]) -> Iterator[R]:
     """
     if not path.exists():
         return
-    with writing(path, verb="read"):
+    with reading(path):
         lines = path.read_bytes().split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
@@ -160,7 +161,7 @@ def _get(settings: Json, key: str, defaults: Mapping[str, Any]) -> Any:
 
 def _read_object(file: Path) -> Json:
     try:
-        with writing(file, verb="read"):
+        with reading(file):
             content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidValueError(f"{file} is damaged ({error}). Choose another --out.") from error
@@ -194,20 +195,30 @@ def write_whole(path: Path, text: str) -> None:
         part.replace(path)
 
 
-@contextlib.contextmanager
-def writing(path: Path, *, verb: str = "written") -> Iterator[None]:
+def reading(path: Path) -> AbstractContextManager[None]:
     """Turn the errors of a file system into one message.
 
-    Args:
-        path: what is written.
-        verb: the participle of what is done with the path.
+    Raises:
+        UnreachableError: the path could not be read.
+    """
+    return _access(path, "read")
+
+
+def writing(path: Path) -> AbstractContextManager[None]:
+    """Turn the errors of a file system into one message.
 
     Raises:
         UnreachableError: the path could not be written.
     """
+    return _access(path, "written")
+
+
+@contextlib.contextmanager
+def _access(path: Path, participle: str) -> Iterator[None]:
     try:
         yield
     except Timeout:  # filelock's is an OSError too, but says that the file is locked
         raise
     except OSError as error:
-        raise UnreachableError(f"{path} cannot be {verb}: {error.strerror or error}.") from error
+        reason = error.strerror or error
+        raise UnreachableError(f"{path} cannot be {participle}: {reason}.") from error
