@@ -1,0 +1,166 @@
+"""What is timed: the implementations of a step, the lists of tensors, and loops over the memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from dualadam.optim import DualAdam, fused_status, memory_traffic
+from dualadam.tasks.images.models import resnet18, vit
+
+# bytes per float32 parameter: a step reads p, g, m, v and writes p, m, v
+STEP_BYTES, STEP_BYTES_BFLOAT16_STATE = 28, 20
+TRIAD_BYTES = 16
+SWITCH_RATE = 1e-6  # DualAdam stays in its mixing phase, the slower one
+LR = 1e-6
+
+
+@dataclass(frozen=True)
+class StepPath:
+    """One implementation of an optimizer's step.
+
+    Attributes:
+        optimizer: DualAdam, or torch's AdamW.
+        implementation: loop, foreach or fused.
+        bfloat16_state: whether the moments are bfloat16, with stochastic rounding.
+        compiled: whether the step runs inside torch.compile.
+    """
+
+    optimizer: Literal["DualAdam", "AdamW"]
+    implementation: Literal["loop", "foreach", "fused"]
+    bfloat16_state: bool = False
+    compiled: bool = False
+
+    FLAGS: ClassVar[dict[str, dict[str, bool]]] = {
+        "loop": {"foreach": False},
+        "foreach": {"foreach": True},
+        "fused": {"fused": True},
+    }
+
+    @property
+    def label(self) -> str:
+        """The name in tables, figures and records."""
+        state = ", bfloat16 state" if self.bfloat16_state else ""
+        return f"{self.optimizer} {self.implementation}{state}{', compiled' * self.compiled}"
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether it is a fused implementation, several times as fast as the others."""
+        return self.implementation == "fused"
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        """What a step reads and writes."""
+        return STEP_BYTES_BFLOAT16_STATE if self.bfloat16_state else STEP_BYTES
+
+    def is_available(self, device: str) -> bool:
+        """Return whether it exists here; torch's own implementations always do."""
+        needs_kernel = self.optimizer == "DualAdam" and self.is_fused
+        return not needs_kernel or fused_status(device=device).available
+
+    def optimizer_of(self, params: Sequence[nn.Parameter]) -> Optimizer:
+        """Return the optimizer of some parameters."""
+        settings: dict[str, Any] = {
+            "lr": torch.tensor(LR) if self.compiled else LR,
+            **self.FLAGS[self.implementation],
+        }
+        if self.optimizer == "AdamW":
+            return AdamW(params, **settings)
+        if self.bfloat16_state:
+            settings |= {"state_dtype": torch.bfloat16, "stochastic_rounding": True}
+        return DualAdam(params, switch_rate=SWITCH_RATE, **settings)
+
+    def step_of(self, params: Sequence[nn.Parameter]) -> Callable[[], Any]:
+        """Return the step of an optimizer of its own, compiled if it is to be."""
+        step = self.optimizer_of(params).step
+        if not self.compiled:
+            return step
+        compiled = torch.compile(step)
+        for _ in range(2):  # the first call makes the state, so the second compiles again
+            compiled()
+        return compiled
+
+
+FUSED = StepPath("DualAdam", "fused")
+HALF_STATE = StepPath("DualAdam", "fused", bfloat16_state=True)
+COMPILED = StepPath("DualAdam", "fused", compiled=True)
+REFERENCE = StepPath("AdamW", "fused")
+PATHS = (
+    StepPath("DualAdam", "loop"),
+    StepPath("DualAdam", "foreach"),
+    FUSED,
+    StepPath("AdamW", "loop"),
+    StepPath("AdamW", "foreach"),
+    REFERENCE,
+    HALF_STATE,
+)
+PATH_BY_LABEL = {path.label: path for path in (*PATHS, COMPILED)}
+
+
+@dataclass(frozen=True)
+class TensorList:
+    """The shapes of the parameters of one optimizer."""
+
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_parameters(self) -> int:
+        """Elements of all tensors."""
+        return sum(math.prod(shape) for shape in self.shapes)
+
+    def make(self, device: str) -> list[nn.Parameter]:
+        """Return parameters with gradients, the same for every optimizer of the list."""
+        generator = torch.Generator().manual_seed(0)
+        params = [
+            nn.Parameter((torch.randn(shape, generator=generator) * 0.02).to(device))
+            for shape in self.shapes
+        ]
+        for p in params:
+            p.grad = (torch.randn(p.shape, generator=generator) * 1e-3).to(device)
+        return params
+
+
+def tensor_lists(large: int) -> list[TensorList]:
+    """Return the lists that are timed; the large tensor exceeds every cache."""
+    with torch.device("meta"):
+        models = {"ResNet-18": resnet18(10, 3, 32), "ViT-S": vit(10, 3, 32)}
+    shapes = {name: tuple(tuple(p.shape) for p in m.parameters()) for name, m in models.items()}
+    return [
+        TensorList("one large tensor", ((large,),)),
+        *(TensorList(name, of_model) for name, of_model in shapes.items()),
+        TensorList("1,000 tensors of 256", ((256,),) * 1000),
+    ]
+
+
+@dataclass(frozen=True)
+class MemoryLoop:
+    """A plain loop whose speed the memory limits.
+
+    Attributes:
+        name: in the record.
+        num_bytes: that one run moves.
+        run: runs it once.
+    """
+
+    name: str
+    num_bytes: int
+    run: Callable[[], Any]
+
+
+def memory_loops(num: int, device: str) -> list[MemoryLoop]:
+    """Return a triad, and on the CPU the memory traffic of a step without its arithmetic.
+
+    The triad a = b + 3 c counts 16 bytes an element, since a is read before it is written.
+    """
+    a, b, c, d = (torch.ones(num, device=device) for _ in range(4))
+    triad = MemoryLoop("triad", TRIAD_BYTES * num, lambda: torch.add(b, c, alpha=3, out=a))
+    if device != "cpu" or not fused_status().available:
+        return [triad]
+    return [triad, MemoryLoop("stream", STEP_BYTES * num, lambda: memory_traffic(d, a, b, c))]
