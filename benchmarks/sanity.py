@@ -1,9 +1,10 @@
-"""Do the image tasks train as they should? Single runs of the comparison's own loop on real data, to be held against well-known numbers.
+"""Check that the image tasks train: single runs of the comparison's loop on real data.
 
     python benchmarks/sanity.py cifar10 --data FOLDER --out benchmarks/records/DATE_sanity
 
-writes OUT/NAME.json: the record of the run, wall and CPU seconds. Names: cifar10, fashion-mnist, resnet18 (the first steps of an epoch,
-for their time).
+The accuracy can be compared with well-known numbers. The script writes OUT/NAME.json: the record of
+the run, wall and CPU seconds. The names are cifar10, fashion-mnist and resnet18, which times the
+first steps of an epoch.
 """
 
 import argparse
@@ -58,7 +59,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def start_an_epoch(run: Run, data: str | None, device: str, num_steps: int = 12) -> dict[str, Any]:
-    """Take the first steps of an epoch and keep the median time of those after the second."""
+    """Take the first steps of an epoch, and return the median time of those after the second."""
     training = Training(run, get_task(run.task, data=data, device=device))
     times, losses = [], []
     for step, batch in zip(range(1, num_steps + 1), training.batches(), strict=False):
@@ -79,7 +80,7 @@ def start_an_epoch(run: Run, data: str | None, device: str, num_steps: int = 12)
 
 
 def main() -> None:
-    """Make one of the runs and write its record."""
+    """Make one run and write its record."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -105,9 +106,11 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / f"{arguments.name}.json").write_text(json.dumps(record, indent=1) + "\n")
     test = record.get("test", {}).get("score")
+    accuracy = "-" if test is None else f"{test} %"
     print(
-        f"{arguments.name}: {record['status']}, test accuracy {test if test is not None else '-'} %, "
-        f"{1000 * record['seconds_per_step']:.1f} ms a step, {record['wall_seconds']} s wall, {record['cpu_seconds']} s CPU"
+        f"{arguments.name}: {record['status']}, test accuracy {accuracy}, "
+        f"{1000 * record['seconds_per_step']:.1f} ms per step, "
+        f"{record['wall_seconds']} s wall, {record['cpu_seconds']} s CPU"
     )
 
 
