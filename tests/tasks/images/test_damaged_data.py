@@ -87,6 +87,29 @@ DAMAGE = [
         r"images of type uint8 and shape \(2, 3000\)",
     ),
     (
+        layouts.cifar10,
+        "cifar10",
+        "test_batch",
+        lambda f: layouts.write_pickle(
+            f, {b"data": np.zeros((1, 3072), np.uint8), b"labels": [None]}
+        ),
+        "labels that are not integers",
+    ),
+    (
+        layouts.cifar10,
+        "cifar10",
+        "test_batch",
+        lambda f: layouts.write_pickle(f, {b"data": [[0], 1], b"labels": [0]}),
+        "images that are not an array",
+    ),
+    (
+        layouts.cifar10,
+        "cifar10",
+        "batches.meta",
+        lambda f: layouts.write_pickle(f, {b"label_names": [1, 2]}),
+        "label_names that are not a list of names",
+    ),
+    (
         layouts.tiny_imagenet,
         "tiny-imagenet",
         "val/val_annotations.txt",

@@ -30,7 +30,10 @@ def checked_labels(labels: Any, num_images: int, num_classes: int, file: Path) -
     Raises:
         InvalidValueError: there is not one label per image, or a label is not a class.
     """
-    result = torch.as_tensor(np.asarray(labels, dtype=np.int64))
+    try:
+        result = torch.as_tensor(np.asarray(labels, dtype=np.int64))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise damaged(file, f"labels that are not integers: {error}") from error
     if result.shape != (num_images,):
         raise damaged(file, f"labels of shape {tuple(result.shape)} for {num_images} images")
     if num_images and not 0 <= result.min() <= result.max() < num_classes:

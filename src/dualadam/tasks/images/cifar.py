@@ -16,29 +16,38 @@ from dualadam.tasks.images.pickles import read_pickle
 
 def read_cifar10(folder: Path) -> ImageArrays:
     """Read five training batches and a test batch."""
-    names = read_pickle(existing(folder, "batches.meta"), b"label_names")[b"label_names"]
+    names = _class_names(existing(folder, "batches.meta"), b"label_names")
     train = [
         _images_and_labels(existing(folder, f"data_batch_{k}"), b"labels", len(names))
         for k in range(1, 6)
     ]
     test = _images_and_labels(existing(folder, "test_batch"), b"labels", len(names))
     images, labels = (torch.cat(part) for part in zip(*train, strict=True))
-    return ImageArrays(images, labels, *test, tuple(name.decode() for name in names))
+    return ImageArrays(images, labels, *test, names)
 
 
 def read_cifar100(folder: Path) -> ImageArrays:
     """Read a training and a test batch with the 100 fine labels."""
-    names = read_pickle(existing(folder, "meta"), b"fine_label_names")[b"fine_label_names"]
+    names = _class_names(existing(folder, "meta"), b"fine_label_names")
     train, test = (
         _images_and_labels(existing(folder, part), b"fine_labels", len(names))
         for part in ("train", "test")
     )
-    return ImageArrays(*train, *test, tuple(name.decode() for name in names))
+    return ImageArrays(*train, *test, names)
+
+
+def _class_names(file: Path, key: bytes) -> tuple[str, ...]:
+    names = read_pickle(file, key)[key]
+    if not isinstance(names, list) or not all(isinstance(name, bytes) for name in names):
+        raise damaged(file, f"{key.decode()} that are not a list of names")
+    return tuple(name.decode(errors="replace") for name in names)
 
 
 def _images_and_labels(file: Path, key: bytes, num_classes: int) -> tuple[Tensor, Tensor]:
     batch = read_pickle(file, b"data", key)
-    images = np.asarray(batch[b"data"])
+    images = batch[b"data"]
+    if not isinstance(images, np.ndarray):
+        raise damaged(file, "images that are not an array")
     if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != 3072:
         raise damaged(
             file,
