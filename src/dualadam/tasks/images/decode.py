@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dualadam.errors import MissingExtraError
+from dualadam.errors import InvalidValueError, MissingExtraError
 from dualadam.tasks.files import damaged
 from dualadam.tasks.images.model_arguments import SMALL_IMAGE
 
@@ -74,7 +75,7 @@ def decode(file: Path, image_size: int, draws: Tensor | None = None) -> Tensor:
         uint8 RGB, (3, image_size, image_size).
 
     Raises:
-        InvalidValueError: the file is damaged or truncated.
+        InvalidValueError: the file is damaged or truncated, or the range of its values is unknown.
         MissingExtraError: Pillow is not installed.
     """
     with _opened(file) as image:
@@ -99,7 +100,7 @@ def decode(file: Path, image_size: int, draws: Tensor | None = None) -> Tensor:
             min((part.left + part.width) * across, image.width),
             min((part.top + part.height) * down, image.height),
         )
-        pixels = image.convert("RGB").resize((image_size, image_size), resample=BILINEAR, box=box)
+        pixels = _rgb(image, file).resize((image_size, image_size), resample=BILINEAR, box=box)
     flat = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
     return flat.reshape(image_size, image_size, 3).permute(2, 0, 1)
 
@@ -114,6 +115,35 @@ def shorter_side(file: Path, at_most: int) -> int:
     return max(8, side - side % (8 if side <= SMALL_IMAGE else 16))
 
 
+def _rgb(image: Image, file: Path) -> Image:
+    """Return an image in RGB. Grey values of 16 bits are scaled, where Pillow would clip them.
+
+    Raises:
+        InvalidValueError: the range of the values is unknown.
+    """
+    import PIL.Image
+
+    # Pillow widens PGM files of more than 8 bits, and some versions PNG files, to mode I
+    wide = image.mode == "I" and image.format in ("PNG", "PPM")
+    if wide or image.mode.startswith("I;16"):
+        white = 2 ** _tiff_bits(image) - 1
+        grey = np.asarray(image).astype(np.float64) * (255 / white)
+        return PIL.Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise InvalidValueError(
+            f"{file} must be an image of at most 16 bits per channel, got mode {image.mode} of "
+            "Pillow, whose range is unknown. Convert the file."
+        )
+    return image.convert("RGB")
+
+
+def _tiff_bits(image: Image) -> int:
+    """Return the bits of a grey value, which are 16 unless a TIFF file says 12."""
+    bits_per_sample = 258
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(bits_per_sample, (16,))[0])
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[Image]:
     """Open an image file; errors name the file."""
@@ -126,6 +156,8 @@ def _opened(file: Path) -> Iterator[Image]:
     try:
         with PIL.Image.open(file) as image:
             yield image
+    except InvalidValueError:
+        raise
     # Pillow raises SyntaxError for a broken PNG
     except (OSError, SyntaxError, ValueError) as error:
         raise damaged(file, f"an image that Pillow cannot decode: {error}") from error

@@ -77,7 +77,7 @@ class _DType:
         if not subarray is names is fields is None:
             raise pickle.UnpicklingError("an array of records has no place in it")
         byte_order = order.decode("latin1") if isinstance(order, bytes) else order
-        self.plain = self.plain.newbyteorder(byte_order)
+        self.plain = np.dtype(f"{byte_order}{self.plain.str[1:]}")
 
 
 class _Array:
