@@ -316,7 +316,7 @@ def test_one_class_is_no_classification(tmp_path, tiny_models):
     )
     with pytest.raises(
         ValueError,
-        match=r"^data must have labels of more than one class for 'jsonl-classification', got 'a' alone",
+        match=r"^The training split of 'jsonl-classification' must have .*, got 'a' alone; check",
     ):
         get_task("jsonl-classification", data=str(tmp_path), language=tuned(tiny_models["bert"]))
 

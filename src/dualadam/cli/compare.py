@@ -69,6 +69,7 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
+    from dualadam.errors import DualAdamError
     from dualadam.harness.cluster import dask_executor
     from dualadam.harness.environment import num_cores
     from dualadam.harness.executors import process_executor
@@ -86,9 +87,11 @@ def compare(
     if dry_run:
         tables.print_plan(plan, console)
         try:
-            check_data(spec.task, data, spec.fine_tuning)
-        except (FileNotFoundError, ImportError) as error:
-            errors.print(f"Warning: {error}")
+            notes = check_data(spec.task, data, spec.fine_tuning)
+        except DualAdamError as error:
+            notes = (str(error),)
+        for note in notes:
+            errors.print(f"Warning: {note}")
         return
     if not cluster:  # a cluster's machines have devices and folders of their own
         check_device(device)
@@ -103,7 +106,8 @@ def compare(
         # texts and tokenizer are read once before any run, or every run would report their faults
         get_task(spec.task, data, spec.subset, device, spec.precision, spec.fine_tuning)
     elif not cluster:
-        check_data(spec.task, data)
+        for note in check_data(spec.task, data):
+            errors.print(f"Warning: {note}")
     folder = out or Path("runs") / spec.name
     where = f"on {cluster}" if cluster else f"{workers} side by side"
     with open_study(folder, spec) as store:

@@ -173,7 +173,7 @@ class TaskEntry(ABC):
     language: Literal["classification", "generation"] | None = None
 
     @abstractmethod
-    def check(self, data: str | None, language: FineTuning | None) -> None:
+    def check(self, data: str | None, language: FineTuning | None) -> tuple[str, ...]:
         """Check that the task can be loaded. See ``check_data``."""
 
     @abstractmethod

@@ -80,15 +80,24 @@ def get_task(
     return task
 
 
-def check_data(name: str, data: str | None = None, language: FineTuning | None = None) -> None:
-    """Check that a task's data, libraries and model are there, without reading them.
+def check_data(
+    name: str, data: str | None = None, language: FineTuning | None = None
+) -> tuple[str, ...]:
+    """Check that a task's data, libraries and model are there.
+
+    Images are read, or listed where they are files. Texts are not read, since only ``get_task``
+    needs the time to tokenise them.
+
+    Returns:
+        Notes for the user, a sentence each.
 
     Raises:
+        InvalidValueError: an image data set is damaged, or has one class alone.
         MissingFileError: the data or the model is not there; the message says what is expected
             where, and how to get it.
         MissingExtraError: a library that the task needs is not installed.
     """
-    TASKS[name].check(data, language)
+    return TASKS[name].check(data, language)
 
 
 def check_device(device: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -103,3 +105,17 @@ def evaluation_sample(labels: Tensor, count: int) -> Tensor:
         500
     """
     return stratified_indices(labels, min(count, len(labels)), split_generator())
+
+
+def check_classes(train_labels: Tensor, classes: Sequence[str], task: str) -> None:
+    """Check that a training split has more than one class; else every model would be right.
+
+    Raises:
+        InvalidValueError: it has one class alone.
+    """
+    present = train_labels.unique().tolist()
+    if len(present) < 2:
+        raise InvalidValueError(
+            f"The training split of {task!r} must have more than one class, got "
+            f"{classes[present[0]]!r} alone; check the data and the subset."
+        )

@@ -15,7 +15,7 @@ SETS = [
     ("cifar10", layouts.cifar10, 90, 10, 20, (3, 32, 32)),
     ("cifar100", layouts.cifar100, 90, 10, 100, (3, 32, 32)),
     ("tiny-imagenet", layouts.tiny_imagenet, 11, 1, 3, (3, 64, 64)),
-    ("imagenet", layouts.imagenet, 12, 0, 2, (3, 224, 224)),
+    ("imagenet", layouts.imagenet, 11, 1, 2, (3, 224, 224)),
     ("image-folder", layouts.imagenet, 11, 1, 2, (3, 224, 224)),
 ]
 

@@ -53,7 +53,7 @@ def test_unsorted_validation_images_are_refused(tmp_path):
     for file in (folder / "val").glob("*/*"):
         file.rename(folder / "val" / file.name)
         file.parent.rmdir()
-    with pytest.raises(FileNotFoundError, match="val must hold one folder a class, got none"):
+    with pytest.raises(FileNotFoundError, match="val must hold one folder per class, got none"):
         read_images(folder, "imagenet")
 
 

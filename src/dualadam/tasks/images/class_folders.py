@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,27 @@ class ImageLists:
     classes: tuple[str, ...]
 
 
+def is_image(name: str) -> bool:
+    """Whether a file has the suffix of an image."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that a notebook, a browser or macOS adds."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def hidden_entries(folder: Path) -> list[str]:
+    """Return the hidden folders and the hidden images below a folder, which no reader lists."""
+    found: list[str] = []
+    for root, folders, files in os.walk(folder):
+        hidden = [name for name in folders if is_hidden(name)]
+        hidden += [name for name in files if is_hidden(name) and is_image(name)]
+        found += [str(Path(root, name).relative_to(folder)) for name in hidden]
+        folders[:] = [name for name in folders if not is_hidden(name)]
+    return sorted(found)
+
+
 def read_class_folders(folder: Path) -> ImageLists:
     """List train/CLASS/*, and val/CLASS/* (or test/CLASS/*) as the test set.
 
@@ -46,19 +68,16 @@ def read_class_folders(folder: Path) -> ImageLists:
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
-    """Return the names of a folder's subfolders, sorted.
+    """Return the names of a folder's subfolders, sorted, without hidden ones.
 
     Raises:
         MissingFileError: it has none.
     """
-    names = (
-        tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-        if folder.is_dir()
-        else ()
-    )
+    entries = folder.iterdir() if folder.is_dir() else ()
+    names = sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())
     if not names:
-        raise MissingFileError(f"{folder} must hold one folder a class, got none.")
-    return names
+        raise MissingFileError(f"{folder} must hold one folder per class, got none.")
+    return tuple(names)
 
 
 def class_files(
@@ -73,11 +92,8 @@ def class_files(
     labels: list[int] = []
     for label, name in enumerate(classes):
         inside = folder / name / inner
-        found = (
-            sorted(entry for entry in inside.iterdir() if entry.suffix.lower() in SUFFIXES)
-            if inside.is_dir()
-            else []
-        )
+        entries = inside.iterdir() if inside.is_dir() else ()
+        found = sorted(e for e in entries if is_image(e.name) and not is_hidden(e.name))
         if not found:
             raise MissingFileError(f"{inside} must hold the images of a class, got none.")
         files += found

@@ -11,7 +11,7 @@ from dualadam.errors import MissingExtraError
 from dualadam.tasks.images.entry import ImageEntry
 from dualadam.tasks.images.task import ImageTask
 from dualadam.tasks.protocol import FineTuning, LoadOptions, Split
-from dualadam.tasks.splits import split_generator, stratified_indices
+from dualadam.tasks.splits import check_classes, split_generator, stratified_indices
 
 NUM_TRAIN, NUM_VALIDATION = 1078, 270  # 60 and 15 % of the 1,797 images
 
@@ -20,7 +20,7 @@ NUM_TRAIN, NUM_VALIDATION = 1078, 270  # 60 and 15 % of the 1,797 images
 class DigitsEntry(ImageEntry):
     """The digits come with scikit-learn and are split at random."""
 
-    def check(self, data: str | None, language: FineTuning | None) -> None:
+    def check(self, data: str | None, language: FineTuning | None) -> tuple[str, ...]:
         """Check that scikit-learn is installed."""
         try:
             import sklearn  # noqa: F401
@@ -28,6 +28,7 @@ class DigitsEntry(ImageEntry):
             raise MissingExtraError(
                 "The digits need scikit-learn: pip install 'dualadam[bench]'."
             ) from error
+        return ()
 
     def load(self, options: LoadOptions) -> ImageTask:
         """Return the digits in three splits."""
@@ -46,9 +47,9 @@ class DigitsEntry(ImageEntry):
         }
         if options.subset is not None:
             train = index["train"]
-            index["train"] = train[
-                stratified_indices(labels[train], options.subset, split_generator())
-            ]
+            chosen = stratified_indices(labels[train], options.subset, split_generator())
+            index["train"] = train[chosen]
+        check_classes(labels[index["train"]], [str(k) for k in range(10)], self.name)
         return ImageTask(
             {split: images[chosen] for split, chosen in index.items()},
             {split: labels[chosen] for split, chosen in index.items()},

@@ -11,13 +11,18 @@ from torch import Tensor
 
 from dualadam.tasks.files import data_not_found, given_folder
 from dualadam.tasks.images.arrays import ImageArrays
-from dualadam.tasks.images.class_folders import ImageLists
+from dualadam.tasks.images.class_folders import ImageLists, hidden_entries
 from dualadam.tasks.images.decode import shorter_side
 from dualadam.tasks.images.files_task import ImageFilesTask
 from dualadam.tasks.images.models import MODELS
 from dualadam.tasks.images.task import ImageTask
 from dualadam.tasks.protocol import ACCURACY, FineTuning, LoadOptions, Metric, Split, TaskEntry
-from dualadam.tasks.splits import split_generator, stratified_indices, stratified_split
+from dualadam.tasks.splits import (
+    check_classes,
+    split_generator,
+    stratified_indices,
+    stratified_split,
+)
 
 LARGEST_SIDE = 224  # pixels, of images whose size their data set does not fix
 
@@ -97,19 +102,36 @@ class ImageFolderEntry(ImageEntry):
         wanted = " or ".join(f"{self.subfolder}/{marker}".lstrip("/") for marker in self.markers)
         raise data_not_found(self.name, wanted, data, self.remedy)
 
-    def check(self, data: str | None, language: FineTuning | None) -> None:
-        """Check that the data set is there."""
-        self.find(data)
+    def check(self, data: str | None, language: FineTuning | None) -> tuple[str, ...]:
+        """Read the data set, which takes seconds, and name the hidden entries that it lacks."""
+        folder = self.find(data)
+        found = self.checked(folder)
+        hidden = hidden_entries(folder) if isinstance(found, ImageLists) else []
+        if not hidden:
+            return ()
+        more = f" and {len(hidden) - 3} more" if len(hidden) > 3 else ""
+        return (f"Hidden entries of {folder} are skipped: {', '.join(hidden[:3])}{more}.",)
+
+    def checked(self, folder: Path) -> ImageArrays | ImageLists:
+        """Read the data set.
+
+        Raises:
+            InvalidValueError: a file is damaged, or the training set has one class alone.
+        """
+        found = self.read(folder)
+        check_classes(found.train_labels, found.classes, self.name)
+        return found
 
     def load(self, options: LoadOptions) -> ImageTask:
         """Read the data set and split it."""
-        found = self.read(self.find(options.data))
+        found = self.checked(self.find(options.data))
         generator = split_generator()
-        num_validation = round(self.validation_share * len(found.train_labels))
+        num_validation = max(1, round(self.validation_share * len(found.train_labels)))
         train, validation = stratified_split(found.train_labels, num_validation, generator)
         if options.subset is not None:
-            chosen = stratified_indices(found.train_labels[train], options.subset, generator)
-            train = train[chosen]
+            train_labels = found.train_labels[train]
+            train = train[stratified_indices(train_labels, options.subset, generator)]
+        check_classes(found.train_labels[train], found.classes, self.name)
         labels: dict[Split, Tensor] = {
             "train": found.train_labels[train],
             "validation": found.train_labels[validation],

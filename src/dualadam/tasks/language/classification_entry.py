@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 
-from dualadam.errors import InvalidValueError
 from dualadam.tasks.language.classification import CLASSIFICATION_METRICS, ClassificationTask
 from dualadam.tasks.language.entry import LanguageEntry
 from dualadam.tasks.language.models import load_model
@@ -17,6 +16,7 @@ from dualadam.tasks.language.pretrained import check_model, load_tokenizer, pad_
 from dualadam.tasks.language.sequences import Sequences
 from dualadam.tasks.language.tokenised import facts_of, limit_training, noise, tokenise
 from dualadam.tasks.protocol import LoadOptions, Metric, Split
+from dualadam.tasks.splits import check_classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,17 +34,13 @@ class ClassificationEntry(LanguageEntry):
         corpus = self.corpus(options.data)
         rows = corpus.splits
         classes = sorted({row.target for row in rows["train"]})
-        if len(classes) == 1:
-            raise InvalidValueError(
-                f"data must have labels of more than one class for {self.name!r}, got "
-                f"{classes[0]!r} alone."
-            )
         index = {name: k for k, name in enumerate(classes)}
         labels = {
             split: torch.tensor([index[row.target] for row in part]) for split, part in rows.items()
         }
         if options.subset is not None:
             rows, labels = limit_training(rows, labels, options.subset, self.name)
+        check_classes(labels["train"], classes, self.name)
         sequences = tokenise(rows, language, with_answers=False)
         return ClassificationTask(
             sequences,

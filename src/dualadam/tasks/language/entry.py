@@ -68,7 +68,8 @@ class LanguageEntry(TaskEntry):
         """Return the given settings, or the defaults for the first model."""
         return language or FineTuning(self.models[0])
 
-    def check(self, data: str | None, language: FineTuning | None) -> None:
+    def check(self, data: str | None, language: FineTuning | None) -> tuple[str, ...]:
         """Check that libraries, model and data are there."""
         check_model(self.fine_tuning(language))
         self.source.find(self.name, data)
+        return ()
