@@ -52,6 +52,11 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
         {"switch_rate": 0.25, "stochastic_rounding": True, "state_dtype": BF16},
         "",
     ),
+    "bfloat16, rounded stochastically beyond 2^24": (
+        BF16,
+        {"switch_rate": 0.25, "stochastic_rounding": True},
+        "beyond 2^24",
+    ),
     "float32 with bfloat16 state": (F32, {"switch_rate": 0.25, "state_dtype": BF16}, ""),
     "infinite and missing gradients": (
         BF16,
@@ -105,6 +110,9 @@ def run(name: str) -> dict[str, Any]:
         if not skipped:
             loop.step()
         fused.step()
+        if special == "beyond 2^24" and step == 2:
+            for state in (*loop.state.values(), *fused.state.values()):
+                state["step"].fill_(2**24 - 2)
     unit = torch.finfo(dtype).eps
     pairs = [(a.detach(), b.detach()) for a, b in zip(*sets, strict=True) if len(a)]
     difference = max(

@@ -373,7 +373,9 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
       row.root = std::sqrt(1 - std::pow(s.beta2, step));
       last_step = step;
     }
-    const std::uint32_t count = std::uint32_t(std::int64_t(step));
+    // a step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined
+    const bool is_count = step >= 0 && step < 9007199254740992.0;
+    const std::uint32_t count = std::uint32_t(is_count ? std::int64_t(step) : 0);
     const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + 2 * count;
     row.moments_key = mix(seed);
     row.param_key = mix(seed + 1);

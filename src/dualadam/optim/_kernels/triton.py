@@ -26,7 +26,7 @@ from dualadam.optim._step.settings import StepSettings
 STATE_DTYPES = dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16)
 )
-ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32,))
+ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32, torch.float64))
 # elements of a program and of its inner loop, and its warps; benchmarks/cuda_kernel.py tries others
 CHUNK, BLOCK, WARPS = 16_384, 1_024, 4
 PREPARE_BLOCK, ROW = 128, 12  # ROW as in triton_code.py
@@ -64,6 +64,7 @@ class Launch(NamedTuple):
     device: torch.device
     param_dtype: torch.dtype
     state_dtype: torch.dtype
+    step_dtype: torch.dtype
     aligned: bool  # to 16 bytes
 
 
@@ -119,7 +120,8 @@ def addresses_by_launch(columns: Columns) -> dict[Launch, Addresses]:
         numels=tuple(map(Tensor.numel, params)),
         places=tuple(places),
     )
-    kinds = list(zip(map(DEVICE, params), map(DTYPE, params), map(DTYPE, exp_avgs), strict=True))
+    dtypes = (map(DTYPE, params), map(DTYPE, exp_avgs), map(DTYPE, steps))
+    kinds = list(zip(map(DEVICE, params), *dtypes, strict=True))
     # the bits of all four addresses of a tensor: below 16 they say how it is aligned
     addressed = list(
         map(
@@ -142,7 +144,12 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
 
     from dualadam.optim._kernels import triton_code
 
-    names = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+    names = {
+        torch.float64: tl.float64,
+        torch.float32: tl.float32,
+        torch.float16: tl.float16,
+        torch.bfloat16: tl.bfloat16,
+    }
     device = launch.device
     num_tensors = len(addresses.params)
     table = find_table(addresses, launch)
@@ -170,6 +177,7 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
         BETAS_ON_DEVICE=on_device(settings.beta1),
         HAS_SCALE=grad_scale is not None,
         HAS_FOUND_INF=found_inf is not None,
+        STEP=names[launch.step_dtype],
         BLOCK=PREPARE_BLOCK,
         enable_fp_fusion=False,
     )
