@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
-from dualadam.compare.execute import SPEC_FILE, read_records
+from dualadam.compare.execution import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.report_tables import (
     Table,

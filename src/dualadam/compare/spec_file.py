@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from dualadam.compare.check import unknown_names
 from dualadam.compare.spec import Arm, Block, Primary, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
-from dualadam.errors import UnreachableError
+from dualadam.harness.store import writing
 
 BUILTIN = importlib.resources.files("dualadam.compare") / "specs"
 _TABLES: dict[Place, type[BaseModel]] = {
@@ -99,12 +99,12 @@ def load_study_spec(file: Path) -> Spec:
 
 
 def _read(file: Path) -> str:
+    with writing(file, verb="read"):
+        content = file.read_bytes()
     try:
-        return file.read_text(encoding="utf-8")
+        return content.decode("utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
         raise SpecError(f"{file} is not a text file in UTF-8: {error}.") from error
-    except OSError as error:
-        raise UnreachableError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _mistake(error: ErrorDetails) -> Mistake:
