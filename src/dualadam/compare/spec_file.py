@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from dualadam.compare.check import unknown_names
 from dualadam.compare.spec import Arm, Block, Primary, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
-from dualadam.harness.store import writing
+from dualadam.harness.store import reading
 
 BUILTIN = importlib.resources.files("dualadam.compare") / "specs"
 _TABLES: dict[Place, type[BaseModel]] = {
@@ -99,7 +99,7 @@ def load_study_spec(file: Path) -> Spec:
 
 
 def _read(file: Path) -> str:
-    with writing(file, verb="read"):
+    with reading(file):
         content = file.read_bytes()
     try:
         return content.decode("utf-8-sig")  # with or without a byte order mark
