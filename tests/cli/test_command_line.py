@@ -155,15 +155,6 @@ def test_help_loads_nothing_heavier_than_torch():
     assert not {"pydantic", "scipy", "matplotlib", "jinja2"} & set(run.stdout.split())
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch):
-    def fail(folder):
-        raise ValueError("shapes do not match")
-
-    monkeypatch.setattr(report, "write_report", fail)
-    with pytest.raises(ValueError, match="shapes do not match"):
-        run_command("report", "somewhere")
-
-
 def test_a_dry_run_with_its_data_warns_of_nothing(tmp_path, capsys):
     assert run_command("compare", spec_file(tmp_path), "--dry-run") == 0
     assert capsys.readouterr().err == ""
