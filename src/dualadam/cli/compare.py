@@ -70,7 +70,6 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
-    from dualadam.errors import DualAdamError
     from dualadam.harness.cluster import dask_executor
     from dualadam.harness.environment import num_cores
     from dualadam.harness.executors import process_executor
