@@ -11,7 +11,7 @@ import torch
 from compare_cases import numbers, run_command
 from language_model_cases import quick_run, save_tiny_model, tuned
 
-from dualadam.compare.execution import read_records
+from dualadam.compare.execute import read_records
 from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.tasks import TASKS, get_task
@@ -95,7 +95,9 @@ def test_a_model_in_a_folder_and_lines_of_ones_own_go_the_whole_way(
     assert re.search(
         r"[-+][\d.]+[ a-z]* \[[-+][\d.]+, [-+][\d.]+\], 2 paired seeds", " ".join(out.split())
     )  # the sentence of the verdict
-    assert ("'Adam + warm-up': torch's optimizers keep the state of bfloat16" in err) is ("bfloat16" in language)
+    assert ("'Adam + warm-up': torch's optimizers keep the state of bfloat16" in err) is (
+        "bfloat16" in language
+    )
     report = (tmp_path / "out" / "report.md").read_text()
     cut = re.search(
         r"Cut at 32 tokens: train (\d), validation (\d), test (\d)\.", report

@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "read_bytes", refuse)
+    monkeypatch.setattr(type(path), "read_text", refuse)
     with pytest.raises(UnreachableError, match=r"secret\.toml cannot be read: Permission denied\."):
         load_spec(path)
 
@@ -223,7 +223,7 @@ def test_the_table_of_fine_tuning_has_the_fields_and_defaults_of_the_dataclass()
 def test_the_spec_of_a_study_is_read_whatever_its_classes_are(tmp_path):
     spec = parse_spec(DIGITS.replace('"RAdam"', '"no_such_module.Optimizer"'))
     (tmp_path / "spec.json").write_text(spec.model_dump_json())
-    assert load_study_spec(tmp_path / "spec.json") == spec
+    assert load_study_spec(tmp_path) == spec
 
 
 @pytest.mark.parametrize(
@@ -238,4 +238,4 @@ def test_a_damaged_spec_of_a_study_is_refused(tmp_path, change, message):
     file = tmp_path / "spec.json"
     file.write_text(json.dumps(json.loads(load_spec("digits").model_dump_json()) | change))
     with pytest.raises(SpecError, match="^" + re.escape(f"{file}: {message}")):
-        load_study_spec(file)
+        load_study_spec(file.parent)

@@ -242,9 +242,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
     try:
-        with pytest.raises(
-            UnreachableError, match=r"report\.md cannot be written: File too large"
-        ):
+        with pytest.raises(UnreachableError, match=r"report\.md cannot be written: File too large"):
             write_whole(file, "new text")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

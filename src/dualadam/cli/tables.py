@@ -17,8 +17,9 @@ def print_plan(plan: Plan, console: Console) -> None:
     """Print every point of every arm, the number of runs, and the primary comparison."""
     spec = plan.spec
     length = f"{spec.total_steps:,} steps" if spec.total_steps else f"{spec.epochs} epochs"
+    trained = ", ".join(filter(None, (spec.task, spec.model)))
     console.print(
-        f"{spec.name}: {spec.task}, {spec.model}, {length} a run, batches of {spec.batch_size}, "
+        f"{spec.name}: {trained}, {length} a run, batches of {spec.batch_size}, "
         f"{spec.schedule} schedule"
     )
     for block in spec.block:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, SpecText, nearest
-from dualadam.tasks import TASKS, TaskEntry, check_data, check_device, get_task
+from dualadam.tasks import TASKS, ProblemEntry, TaskEntry
 
 
 def check_spec(spec: Spec, text: SpecText | None = None) -> None:
@@ -28,35 +28,13 @@ def check_spec(spec: Spec, text: SpecText | None = None) -> None:
         raise (text or SpecText()).error(mistakes)
 
 
-def check_machine(spec: Spec, *, data: str | None, device: str) -> tuple[str, ...]:
-    """Check that this machine has what the runs need: the device, the data, a language model.
-
-    Texts are read and tokenised here, or every run would report what is wrong with them.
-
-    Args:
-        spec: a study.
-        data: the folder with the data sets.
-        device: where models and data will live.
-
-    Returns:
-        Notes about the data, a sentence each.
-
-    Raises:
-        DualAdamError: something is missing; the message says what is expected where.
-    """
-    check_device(device)
-    if not spec.fine_tuning:
-        return check_data(spec.task, data)
-    get_task(spec.task, data, spec.subset, device, spec.precision, language=spec.fine_tuning)
-    return ()
-
-
 def unknown_names(spec: Spec) -> list[Mistake]:
     """Return the mistakes in the names that a report needs too: the task and its metric."""
-    entry = TASKS.get(spec.task)
+    entry = spec._entry or TASKS.get(spec.task)
     if entry is None:
         hint = nearest(spec.task, TASKS)
-        return [Mistake(("task",), f"must be a known task, got {spec.task!r}; {hint}")]
+        also = "" if hint.endswith("?") else " A task of your own is FILE.py:FUNCTION."
+        return [Mistake(("task",), f"must be a known task, got {spec.task!r}; {hint}{also}")]
     if spec.metric is not None and spec.metric not in entry.metrics:
         hint = nearest(spec.metric, entry.metrics)
         message = f"must be a metric of the task {spec.task!r}, got {spec.metric!r}; {hint}"
@@ -68,8 +46,11 @@ def _task_mistakes(spec: Spec) -> Iterator[Mistake]:
     if unknown := unknown_names(spec):
         yield from unknown
         return
-    entry = TASKS[spec.task]
-    if not entry.takes(spec.model):
+    entry = spec.entry
+    if not entry.takes(spec.model) and isinstance(entry, ProblemEntry):
+        message = f"must be left out: {spec.task!r} brings its own model, got {spec.model!r}"
+        yield Mistake(("model",), message)
+    elif not entry.takes(spec.model):
         hint = nearest(spec.model, entry.models)
         also = " (a folder or a name on the hub has a slash)" if entry.language else ""
         message = f"must be a model of the task {spec.task!r}, got {spec.model!r}; {hint}{also}"

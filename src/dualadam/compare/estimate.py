@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dualadam.compare.plan import Plan
 from dualadam.compare.train import time_step
+from dualadam.tasks import HERE, Source
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Estimate:
         return steps / self.width
 
 
-def estimate(plan: Plan, executor: Executor, width: int, *, device: str = "cpu") -> Estimate:
+def estimate(
+    plan: Plan, executor: Executor, width: int, *, device: str = "cpu", source: Source = HERE
+) -> Estimate:
     """Time one step of every arm, as many arms at once as runs will be.
 
     The batches are synthetic where the task's shapes are known, so that no data is needed.
@@ -48,10 +51,11 @@ def estimate(plan: Plan, executor: Executor, width: int, *, device: str = "cpu")
         executor: any ``concurrent.futures`` executor.
         width: the number of runs at the same time.
         device: where the models live.
+        source: where the name of a task of the user's own leads.
     """
     first = dict.fromkeys(plan.settings, 0)
     runs = list({(run.block, run.arm): run for run in plan.judged_runs(first)}.values())
-    seconds = executor.map(functools.partial(time_step, device=device), runs)
+    seconds = executor.map(functools.partial(time_step, device=device, source=source), runs)
     per_arm = plan.num_runs // len(runs)
     arms = [ArmTime(r.block, r.arm, s, per_arm) for r, s in zip(runs, seconds, strict=True)]
     return Estimate(arms, plan.num_runs, plan.spec.total_steps, width)

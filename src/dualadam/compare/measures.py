@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from dualadam.compare.optimizers import set_training
 from dualadam.compare.run import DiagnosisPoint, Flatness, finite_or_none
-from dualadam.compare.training import Training, split_batch
+from dualadam.compare.training import Training
 from dualadam.optim import DualAdam, InvAdam, diagnose
+from dualadam.tasks import split_rows
 
 FLATNESS_EXAMPLES = 512
 
@@ -40,7 +41,7 @@ def measure_flatness(training: Training) -> Flatness:
         return float(top_eigenvalues(loss, 1, tol=1e-2, generator=generator).values[0])
 
     def measured(measure: Callable[[MeanLoss], float], parts: int = 1) -> float | None:
-        pieces = [piece for batch in batches for piece in split_batch(batch, parts)]
+        pieces = [piece for batch in batches for piece in split_rows(batch, parts)]
         try:
             loss = MeanLoss(training.model, task.loss, pieces, num_examples=task.weight)
             return finite_or_none(measure(loss))

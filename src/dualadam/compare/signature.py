@@ -19,7 +19,7 @@ def signature(judged: Sequence[Record]) -> str:
     seeds = [record.run.seed for record in judged]
     parts = [
         f"task:{run.task}",
-        f"model:{run.model}",
+        *([f"model:{run.model}"] if run.model else []),
         f"optimizer:{run.optimizer}",
         *(f"{name}:{value}" for name, value in sorted(run.settings.items())),
         f"weight_decay:{run.weight_decay:g}",

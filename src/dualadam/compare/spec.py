@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
 
 from dualadam.compare.spec_text import nearest
 from dualadam.compare.spec_values import (
@@ -17,7 +24,7 @@ from dualadam.compare.spec_values import (
     Schedule,
     refuse,
 )
-from dualadam.tasks import TASKS, FineTuning, Metric
+from dualadam.tasks import TASKS, FineTuning, Metric, TaskEntry
 
 
 class _Table(BaseModel):
@@ -103,7 +110,9 @@ class Spec(_Table):
         title: heading of the report.
         demonstration: too small for a verdict; the report gives none.
         smoke: made by ``smoke_test``.
-        task, model: what is trained; ``dualadam list`` shows their names.
+        task: what is trained: a name of ``dualadam list``, or "FILE.py:FUNCTION" for a function
+            of the user's own that returns a `Problem`.
+        model: a name of ``dualadam list``; left out for a task of the user's own.
         subset: number of training examples to keep; None keeps all.
         epochs, steps: length of a run; exactly one is set.
         batch_size: examples per step.
@@ -131,7 +140,7 @@ class Spec(_Table):
     demonstration: bool = False
     smoke: bool = False
     task: str
-    model: str
+    model: str = ""
     subset: Annotated[int, Field(ge=1, le=10**9)] | None = None
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     steps: Annotated[int, Field(ge=1, le=10**9)] | None = None
@@ -153,6 +162,7 @@ class Spec(_Table):
     seeds: Annotated[int, Field(ge=2, le=10_000)]
     primary: Primary
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
+    _entry: TaskEntry | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _lengths_fit(self) -> Spec:
@@ -195,6 +205,17 @@ class Spec(_Table):
         return self
 
     @property
+    def entry(self) -> TaskEntry:
+        """What is known of the task: of a user's own what ``with_task`` was given."""
+        return self._entry or TASKS[self.task]
+
+    def with_task(self, entry: TaskEntry) -> Spec:
+        """Return the spec of a study whose task is the user's own."""
+        spec = self.model_copy()
+        spec._entry = entry
+        return spec
+
+    @property
     def primary_block(self) -> Block:
         """The block of the primary comparison."""
         return next((b for b in self.block if b.name == self.primary.block), self.block[0])
@@ -202,19 +223,19 @@ class Spec(_Table):
     @property
     def judged_by(self) -> JudgedBy:
         """The metric of the study."""
-        metrics = TASKS[self.task].metrics
+        metrics = self.entry.metrics
         name = self.metric or next(iter(metrics))
         return JudgedBy(name, metrics[name])
 
     @property
     def fine_tuning(self) -> FineTuning | None:
         """How a language model is trained; None for other tasks."""
-        if TASKS[self.task].language is None:
+        if self.entry.language is None:
             return None
         return FineTuning(model=self.model, **(self.language or {}))
 
     @property
     def total_steps(self) -> int | None:
         """The steps of one run; None where the size of the data is not known."""
-        per_epoch = TASKS[self.task].steps_per_epoch(self.batch_size, self.subset)
+        per_epoch = self.entry.steps_per_epoch(self.batch_size, self.subset)
         return self.steps or (per_epoch * self.epochs if per_epoch and self.epochs else None)

@@ -10,10 +10,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dualadam.compare.check import unknown_names
+from dualadam.compare.recorded_task import with_recorded_task
 from dualadam.compare.spec import Arm, Block, Primary, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
-from dualadam.harness.store import reading
+from dualadam.errors import UnreachableError
 
+SPEC_FILE = "spec.json"
 BUILTIN = importlib.resources.files("dualadam.compare") / "specs"
 _TABLES: dict[Place, type[BaseModel]] = {
     (): Spec,
@@ -82,15 +84,16 @@ def parse_spec(text: SpecText | str) -> Spec:
         raise text.error(map(_mistake, error.errors(include_url=False))) from None
 
 
-def load_study_spec(file: Path) -> Spec:
+def load_study_spec(folder: Path) -> Spec:
     """Read the ``spec.json`` of a study, whose optimizer classes and data may be gone.
 
     Raises:
         SpecError: the file is no spec. UnreachableError: it cannot be read.
     """
+    file = folder / SPEC_FILE
     text = SpecText(name=str(file))
     try:
-        spec = Spec.model_validate_json(_read(file))
+        spec = with_recorded_task(folder, Spec.model_validate_json(_read(file)))
     except ValidationError as error:
         raise text.error(map(_mistake, error.errors(include_url=False))) from None
     if unknown := unknown_names(spec):
@@ -99,12 +102,12 @@ def load_study_spec(file: Path) -> Spec:
 
 
 def _read(file: Path) -> str:
-    with reading(file):
-        content = file.read_bytes()
     try:
-        return content.decode("utf-8-sig")  # with or without a byte order mark
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"{file} is not a text file in UTF-8: {error}.") from error
+    except OSError as error:
+        raise UnreachableError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _mistake(error: ErrorDetails) -> Mistake:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dualadam.compare.optimizers import OPTIMIZERS, Entry
 from dualadam.compare.spec import Arm, Spec
 from dualadam.optim import DualAdam, InvAdam
-from dualadam.tasks import TASKS
 
 
 def spec_warnings(spec: Spec, find: Callable[[str], Entry | None] = OPTIMIZERS.get) -> list[str]:
@@ -55,7 +54,7 @@ def _unequal_precision(spec: Spec, arm: Arm, entry: Entry | None) -> Iterator[st
     tuned = spec.fine_tuning
     if tuned is None or tuned.dtype == "float32" or entry is None:
         return
-    if tuned.parameters == "lora" and TASKS[spec.task].language == "generation":
+    if tuned.parameters == "lora" and spec.entry.language == "generation":
         return  # only the adapters are trained, and they are float32
     if not issubclass(entry.cls, DualAdam | InvAdam):
         yield (

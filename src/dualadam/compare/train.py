@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,7 +28,16 @@ from dualadam.compare.run import (
 from dualadam.compare.training import Training
 from dualadam.harness.environment import environment
 from dualadam.optim import DualAdam, InvAdam
-from dualadam.tasks import TASKS, Scores, Split, get_task, synthetic_task
+from dualadam.tasks import (
+    HERE,
+    Metric,
+    Scores,
+    Source,
+    Split,
+    find_task,
+    get_task,
+    synthetic_task,
+)
 
 NUM_DIAGNOSES = 40
 CHECK_EVERY = 100  # steps between two checks of the loss; each check waits for the device
@@ -46,7 +56,9 @@ class Trace:
     final: Scores | None = None  # on the validation split, where the curve ends with the run
 
 
-def train(run: Run, *, data: str | None = None, device: str = "cpu") -> Record:
+def train(
+    run: Run, *, data: str | None = None, device: str = "cpu", source: Source = HERE
+) -> Record:
     """Train one model and score it.
 
     Arms of one seed start from the same weights and see the same batches. A run whose loss becomes
@@ -56,6 +68,7 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> Record:
         run: what to train.
         data: the folder that holds the data sets, as for ``get_task``.
         device: where model and data live.
+        source: where the name of a task of the user's own leads.
     """
     task = get_task(
         run.task,
@@ -67,14 +80,18 @@ def train(run: Run, *, data: str | None = None, device: str = "cpu") -> Record:
         evaluate_at_most=run.evaluate_at_most,
         # without gradients, twice the rows of a training pass need no more memory
         at_once=2 * run.part_size,
+        source=source,
     )
     training = Training(run, task)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)  # or the peak of earlier runs would count
     trace = train_loop(training, device)
 
-    validation, _ = final_score(training, trace, "validation")
-    test, right = final_score(training, trace, "test") if run.phase == "judge" else (None, None)
+    metrics = find_task(run.task, source).metrics
+    validation, _ = final_score(training, trace, "validation", metrics)
+    test, right = (
+        final_score(training, trace, "test", metrics) if run.phase == "judge" else (None, None)
+    )
     finished = trace.status == "finished"
     return Record(
         run=run,
@@ -137,25 +154,25 @@ def train_loop(training: Training, device: str) -> Trace:
 
 
 def final_score(
-    training: Training, trace: Trace, split: Split
+    training: Training, trace: Trace, split: Split, known: Mapping[str, Metric]
 ) -> tuple[SplitScore, np.ndarray | None]:
     """Return the final score on a split, and which test examples were right.
 
     The test split is evaluated here and nowhere else, once, by judged runs. A loss that is not
     finite marks the run as diverged.
     """
-    known = trace.final if split == "validation" else None
-    scores = known or training.evaluate(split)
+    at_end = trace.final if split == "validation" else None
+    scores = at_end or training.evaluate(split)
     if not math.isfinite(scores.loss):
         trace.status = "diverged"
     diverged = trace.status == "diverged"
-    worst = {name: metric.worst for name, metric in TASKS[training.run.task].metrics.items()}
+    worst = {name: metric.worst for name, metric in known.items()}
     metrics = worst if diverged else scores.metrics
     score = SplitScore(metrics[training.run.metric], None if diverged else scores.loss, metrics)
     return score, None if scores.correct is None else scores.correct & (not diverged)
 
 
-def time_step(run: Run, *, device: str = "cpu") -> float:
+def time_step(run: Run, *, device: str = "cpu", source: Source = HERE) -> float:
     """Return the seconds of one step, the median of ten after three that do not count.
 
     The batches are synthetic where the task's shapes are known, so that no data is needed.
@@ -165,7 +182,8 @@ def time_step(run: Run, *, device: str = "cpu") -> float:
         "precision": run.precision,
         "language": run.language,
     }
-    task = synthetic_task(run.task, run.batch_size, **options) or get_task(run.task, **options)
+    task = synthetic_task(run.task, run.batch_size, **options, source=source)
+    task = task or get_task(run.task, **options, source=source)
     num_steps = NUM_WARMUP_STEPS + NUM_TIMED_STEPS
     training = Training(replace(run, epochs=None, steps=num_steps), task)
     times = []

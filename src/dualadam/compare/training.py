@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +15,14 @@ from dualadam.compare.run import Run
 from dualadam.compare.schedule import LearningRateSchedule
 from dualadam.errors import InvalidValueError
 from dualadam.optim import decay_groups
-from dualadam.tasks import Scores, Split, Task
+from dualadam.tasks import Scores, Split, Task, split_rows
+
+
+def seed_all(seed: int) -> None:
+    """Seed torch, NumPy and Python, whichever the user's own code draws from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
 
 
 class Training:
@@ -34,7 +43,7 @@ class Training:
                 f"got {run.batch_size}."
             )
         self.num_steps = run.steps or (run.epochs or 0) * steps_per_epoch
-        torch.manual_seed(run.seed)
+        seed_all(run.seed)
         self.model = task.make_model(run.model)
         groups = decay_groups(self.model, run.weight_decay)
         self.optimizer = make_optimizer(run.optimizer, groups, run.settings, run.weight_decay)
@@ -58,7 +67,7 @@ class Training:
         """
         self.schedule.set(step)
         self.optimizer.zero_grad()
-        parts = [batch] if self.run.accumulate == 1 else split_batch(batch, self.run.accumulate)
+        parts = [batch] if self.run.accumulate == 1 else split_rows(batch, self.run.accumulate)
         shares = [1.0]
         if len(parts) > 1:
             weights = [self.task.weight(part) for part in parts]
@@ -79,13 +88,3 @@ class Training:
         scores = self.task.evaluate(self.model, split)
         set_training(self.optimizer, True)
         return scores
-
-
-def split_batch(batch: Any, parts: int) -> list[Any]:
-    """Cut a batch, a tuple of tensors with equal numbers of rows, into at most ``parts`` parts.
-
-    Example:
-        >>> split_batch((torch.arange(5), torch.arange(5) * 10), 2)
-        [(tensor([0, 1, 2]), tensor([ 0, 10, 20])), (tensor([3, 4]), tensor([30, 40]))]
-    """
-    return list(zip(*(tensor.chunk(parts) for tensor in batch), strict=True))

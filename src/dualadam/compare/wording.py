@@ -8,7 +8,6 @@ from typing import Any
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.summary import Summary
 from dualadam.harness.verdict import Verdict
-from dualadam.tasks import Metric
 
 
 def minus(first: str, second: str) -> str:
@@ -25,18 +24,18 @@ def minus(first: str, second: str) -> str:
 def verdict_sentence(summary: Summary) -> str:
     """Return the verdict on the primary comparison, with its numbers."""
     spec, row = summary.spec, summary.primary
-    metric, d = spec.judged_by.metric, row.difference
+    unit, d = spec.judged_by.metric.unit, row.difference
     assert d is not None, "the primary arm is not the control"
     arm, against = spec.primary.arm, spec.primary.against
-    mean = with_unit(f"{d.mean:+.2f}", metric)
+    mean = _with_unit(f"{d.mean:+.2f}", unit)
     numbers = f"{mean} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
-    if metric.sign < 0:
+    if spec.judged_by.metric.sign < 0:
         numbers += ", sign-flipped so that positive is better"
     if spec.demonstration:
         kind = "smoke test" if spec.smoke else "demonstration"
         claim = f"A {kind}, no verdict. {minus(arm, against)}"
     else:
-        margin = with_unit(f"{spec.primary.margin:g}", metric)
+        margin = _with_unit(f"{spec.primary.margin:g}", unit)
         claim = {
             Verdict.BETTER: f"{arm} is better than {against}",
             Verdict.WORSE: f"{arm} is worse than {against}",
@@ -49,15 +48,15 @@ def power_sentence(summary: Summary) -> str:
     """Return which true difference the primary comparison could have detected."""
     if summary.detectable == 0:
         return "Both arms have the same score in every seed, so the power of the study is unknown."
-    size = with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric)
+    size = _with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric.unit)
     return f"With this spread, the study detects a true difference of {size} with 80 % power."
 
 
-def with_unit(number: str, metric: Metric) -> str:
+def _with_unit(number: str, unit: str) -> str:
     """Write a difference of scores with its unit; that of two percentages is in points."""
-    if metric.unit == "%":
+    if unit == "%":
         return f"{number} point{'' if number == '1' else 's'}"
-    return f"{number} {metric.unit}".rstrip()
+    return f"{number} {unit}".rstrip()
 
 
 def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None = None) -> str:
@@ -72,9 +71,18 @@ def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None 
     if data:
         sentences += [
             f"Examples: {_counts(data['examples'])}.",
+        ]
+    if data and "duplicates" in data:
+        sentences += [
             f"{data['duplicates']:,} duplicates were removed before the split.",
             f"Cut at {data['max_length']} tokens: {_counts(data['truncated'])}.",
         ]
+    if data and not data.get("own_test_split", True):
+        sentences.append(
+            "There is no test split: judged runs were scored on the validation split, and settings "
+            "were chosen on training examples that were held out."
+        )
+    if data:
         empty = {split: n for split, n in data.get("without_answer", {}).items() if n}
         if empty:
             sentences.append(

@@ -19,6 +19,7 @@ from dualadam.tasks.language.gsm_symbolic import GSM_SYMBOLIC
 from dualadam.tasks.language.newsgroups import NEWSGROUPS
 from dualadam.tasks.language.own_texts import JSONL_CLASSIFICATION, JSONL_GENERATION
 from dualadam.tasks.language.rotten_tomatoes import ROTTEN_TOMATOES
+from dualadam.tasks.own import HERE, Source, is_reference, own_task
 from dualadam.tasks.protocol import FineTuning, LoadOptions, Task, TaskEntry
 
 TASKS: dict[str, TaskEntry] = {
@@ -42,6 +43,26 @@ TASKS: dict[str, TaskEntry] = {
 }
 
 
+def find_task(name: str, source: Source = HERE) -> TaskEntry:
+    """Return the entry of a built-in task, or of the user's own.
+
+    Args:
+        name: a key of ``TASKS``, or a reference: "file.py:function" or "module:function".
+        source: where a reference leads.
+
+    Raises:
+        DualAdamError: there is no task of this name, or the user's function fails.
+    """
+    if name in TASKS:
+        return TASKS[name]
+    if source.pickled is not None or is_reference(name):
+        return own_task(name, source)
+    raise InvalidValueError(
+        f"task must be one of {', '.join(TASKS)}, or FILE.py:FUNCTION for one of your own, "
+        f"got {name!r}."
+    )
+
+
 @functools.lru_cache(maxsize=2)
 def get_task(
     name: str,
@@ -52,11 +73,12 @@ def get_task(
     language: FineTuning | None = None,
     evaluate_at_most: int | None = None,
     at_once: int | None = None,
+    source: Source = HERE,
 ) -> Task:
     """Load a task, once per process.
 
     Args:
-        name: a key of ``TASKS``.
+        name: as for ``find_task``.
         data: the folder with the data sets; None takes the environment variable DUALADAM_DATA.
         subset: number of training examples, a fixed stratified sample; None takes all.
         device: where model and data live.
@@ -65,16 +87,16 @@ def get_task(
             model and the defaults.
         evaluate_at_most: examples of the validation and of the test split that are scored, at most;
             None scores all.
-        at_once: examples of one forward pass when a language task is scored, at most.
+        at_once: examples of one forward pass when a task is scored, at most.
+        source: where the name of a task of the user's own leads.
 
     Raises:
         InvalidValueError: there is no task of this name, or its data is damaged.
         MissingFileError: the data is not there; the message says what is expected where.
         MissingExtraError: a library that the task needs is not installed.
     """
-    if name not in TASKS:
-        raise InvalidValueError(f"task must be one of {', '.join(TASKS)}, got {name!r}.")
-    task = TASKS[name].load(LoadOptions(data, subset, device, precision, language, at_once))
+    entry = find_task(name, source)
+    task = entry.load(LoadOptions(data, subset, device, precision, language, at_once))
     if evaluate_at_most is not None:
         task.limit_evaluation(evaluate_at_most)
     return task
@@ -97,7 +119,8 @@ def check_data(
             where, and how to get it.
         MissingExtraError: a library that the task needs is not installed.
     """
-    return TASKS[name].check(data, language)
+    # the data of a user's own task is in its function
+    return TASKS[name].check(data, language) if name in TASKS else ()
 
 
 def check_device(device: str) -> None:
@@ -121,6 +144,7 @@ def synthetic_task(
     device: str = "cpu",
     precision: str = "float32",
     language: FineTuning | None = None,
+    source: Source = HERE,
 ) -> Task | None:
     """Return a task of noise with the shapes of a data set, for timing a step without the data.
 
@@ -128,4 +152,4 @@ def synthetic_task(
         The task; None where the shapes depend on the user's data.
     """
     options = LoadOptions(device=device, precision=precision, language=language)
-    return TASKS[name].synthetic(batch_size, options)
+    return find_task(name, source).synthetic(batch_size, options)

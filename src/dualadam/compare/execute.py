@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from dualadam.compare.plan import Plan
+from dualadam.compare.recorded_task import record_task
 from dualadam.compare.run import Record, Run
 from dualadam.compare.spec import Spec
+from dualadam.compare.spec_file import SPEC_FILE
 from dualadam.compare.train import train
 from dualadam.errors import FailedRunsError
 from dualadam.harness.executors import Width, run_window
 from dualadam.harness.progress import Progress
 from dualadam.harness.store import Store, check_identity, read_lines, sole_writer
+from dualadam.tasks import HERE, Source
 
-SPEC_FILE, RUNS_FILE = "spec.json", "runs.jsonl"
+RUNS_FILE = "runs.jsonl"
 
 
 class StudyStore(Store[Record]):
@@ -34,6 +37,7 @@ class StudyStore(Store[Record]):
         defaults = {name: field.default for name, field in Spec.model_fields.items()}
         identity = json.loads(spec.model_dump_json())
         check_identity(folder / SPEC_FILE, identity, defaults=defaults, has_records=runs.exists())
+        record_task(folder, spec)
         super().__init__(
             runs, encode=Record.to_json, decode=Record.from_json, key=lambda record: record.key
         )
@@ -88,6 +92,7 @@ def execute(
     *,
     data: str | None = None,
     device: str = "cpu",
+    source: Source = HERE,
     progress: Progress | None = None,
 ) -> list[Record]:
     """Make every run of the plan that the store lacks, and return all records in the plan's order.
@@ -97,7 +102,7 @@ def execute(
         store: where the records are and go.
         executor: any ``concurrent.futures`` executor.
         width: returns how many runs may be running at once.
-        data, device: as for ``train``.
+        data, device, source: as for ``train``.
         progress: is told what happens.
 
     Raises:
@@ -110,7 +115,7 @@ def execute(
     progress.start(plan.num_runs, done)
 
     def submit(run: Run) -> Future[Record]:
-        return executor.submit(train, run, data=data, device=device)
+        return executor.submit(train, run, data=data, device=device, source=source)
 
     def perform(runs: list[Run]) -> None:
         missing = [run for run in runs if run.key not in store]
