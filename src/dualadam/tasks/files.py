@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import io
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,17 +51,18 @@ def damaged(file: Path, reason: str) -> InvalidValueError:
     )
 
 
-def read_bytes(file: Path) -> bytes:
-    """Read a file, decompressed where its name ends in ``.gz``.
+@contextmanager
+def opened(file: Path) -> Iterator[gzip.GzipFile | io.BufferedReader]:
+    """Open a file for reading, decompressed where its name ends in ``.gz``.
 
     Raises:
-        InvalidValueError: the compressed file is damaged.
+        InvalidValueError: the compressed file is damaged, here or where it is read.
     """
-    if file.suffix != ".gz":
-        return file.read_bytes()
+    compressed = file.suffix == ".gz"
     try:
-        return gzip.decompress(file.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
+        with gzip.open(file) if compressed else file.open("rb") as stream:
+            yield stream
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise damaged(file, "not a complete gzip file") from error
 
 

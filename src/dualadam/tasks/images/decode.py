@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BILINEAR = 2  # Pillow's number for it
+LARGEST = 89_478_485  # pixels of an image, a quarter of a gigabyte in RGB; Pillow warns from there
 
 
 class Box(NamedTuple):
@@ -155,9 +156,17 @@ def _opened(file: Path) -> Iterator[Image]:
         ) from error
     try:
         with PIL.Image.open(file) as image:
+            if image.width * image.height > LARGEST:
+                raise damaged(
+                    file,
+                    f"an image of {image.width} x {image.height} pixels, more than {LARGEST:,}",
+                )
             yield image
     except InvalidValueError:
         raise
+    # Pillow's own limits are higher, or the same with a warning
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise damaged(file, f"an image of more than {LARGEST:,} pixels") from error
     # Pillow raises SyntaxError for a broken PNG
     except (OSError, SyntaxError, ValueError) as error:
         raise damaged(file, f"an image that Pillow cannot decode: {error}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dualadam.tasks.files import damaged, existing
+from dualadam.tasks.files import existing
 from dualadam.tasks.images.arrays import ImageArrays, checked_labels
 from dualadam.tasks.images.entry import ImageFolderEntry
 from dualadam.tasks.images.idx import read_idx
@@ -35,12 +35,13 @@ def read(folder: Path) -> ImageArrays:
 
 def _images_and_labels(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     file = existing(folder, f"{part}-images-idx3-ubyte.gz", f"{part}-images-idx3-ubyte")
-    images = read_idx(file)
-    if images.ndim != 3:
-        raise damaged(file, f"shape {images.shape} instead of (N, H, W)")
+    images = read_idx(file, num_dimensions=3)
     file = existing(folder, f"{part}-labels-idx1-ubyte.gz", f"{part}-labels-idx1-ubyte")
-    labels = checked_labels(read_idx(file), len(images), len(CLASSES), file)
-    return torch.from_numpy(images[:, None]), labels
+    labels = read_idx(file, num_dimensions=1)
+    return (
+        torch.from_numpy(images[:, None]),
+        checked_labels(labels, len(images), len(CLASSES), file),
+    )
 
 
 FASHION_MNIST = ImageFolderEntry(

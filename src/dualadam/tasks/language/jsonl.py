@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dualadam.errors import InvalidValueError
-from dualadam.tasks.files import data_not_found, given_folder, read_bytes
+from dualadam.tasks.files import data_not_found, given_folder, opened
 from dualadam.tasks.language.corpus import Pieces, Row
+
+# limits that no text data set for fine-tuning reaches, and a decompression bomb does
+LARGEST_LINE, LARGEST_FILE = 2**24, 2**30  # bytes
+LARGEST_COUNT = 5_000_000  # lines
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,25 @@ def read_jsonl(file: Path, input_field: str, target_field: str) -> Iterator[Row]
         InvalidValueError: the file is empty or damaged, or a line lacks a field; the message names
             the line.
     """
+    number = total = 0
     empty = True
-    for number, line in enumerate(read_bytes(file).split(b"\n"), start=1):
-        if line.strip():
-            empty = False
-            where = f"{file}, line {number}"
-            row = _parsed(line, where, input_field, target_field)
-            yield Row(str(row[input_field]), str(row[target_field]), where=where)
+    with opened(file) as stream:
+        while line := stream.readline(LARGEST_LINE + 1):
+            number, total = number + 1, total + len(line)
+            if len(line) > LARGEST_LINE:
+                raise InvalidValueError(
+                    f"{file}, line {number} must have at most {LARGEST_LINE:,} bytes, got more."
+                )
+            if total > LARGEST_FILE or number > LARGEST_COUNT:
+                raise InvalidValueError(
+                    f"{file} must have at most {LARGEST_COUNT:,} lines and {LARGEST_FILE:,} bytes "
+                    "after decompression, got more."
+                )
+            if line.strip():
+                empty = False
+                where = f"{file}, line {number}"
+                row = _parsed(line, where, input_field, target_field)
+                yield Row(str(row[input_field]), str(row[target_field]), where=where)
     if empty:
         raise InvalidValueError(f"{file} must hold at least one line, got an empty file.")
 
@@ -107,7 +123,8 @@ def _parsed(line: bytes, where: str, input_field: str, target_field: str) -> dic
     wanted = f"a JSON object with the fields {input_field!r} and {target_field!r}"
     try:
         row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
+    # brackets nested too deeply are a RecursionError
+    except (ValueError, RecursionError) as error:
         raise InvalidValueError(
             f"{where} must be {wanted}, got something else: {error}."
         ) from error
