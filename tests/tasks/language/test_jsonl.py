@@ -31,9 +31,13 @@ BAD = [
     ('{"text": "a"}', f" must be {OBJECT}, got 'text'\\.$"),
     ('["a", "b"]', rf" must be {OBJECT}, got \[\"a\", \"b\"\]\.$"),
     ("{text: a}", f" must be {OBJECT}, got something else: .*$"),
-    ('{"text": "", "label": "b"}', r": text must be text, got ''\.$"),
-    ('{"text": "a", "label": null}', r": label must be text, got None\.$"),
-    ('{"text": ["a"], "label": "b"}', r": text must be text, got \['a'\]\.$"),
+    ('{"text": "", "label": "b"}', r': text must be text or an integer, got ""\.$'),
+    ('{"text": "a", "label": null}', r": label must be text or an integer, got null\.$"),
+    ('{"text": ["a"], "label": "b"}', r': text must be text or an integer, got \["a"\]\.$'),
+    ('{"text": "a", "label": true}', r": label must be text or an integer, got true\.$"),
+    ('{"text": false, "label": "b"}', r": text must be text or an integer, got false\.$"),
+    ('{"text": "a", "label": 1.5}', r": label must be text or an integer, got 1\.5\.$"),
+    ('{"text": "a\\ud800", "label": "b"}', r": text must be text, got half of a surrogate pair"),
 ]
 
 

