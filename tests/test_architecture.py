@@ -37,11 +37,6 @@ MAY_IMPORT = {
     "__init__": {"optim", "_version"},
 }
 
-# files that break a rule today: remove a line together with its cause
-IMPORTS_UP = {
-    "studies/checkpoint_flatness.py": "compare",
-    "studies/speed.py": "compare",
-}
 # tests that patch private names of another room
 REACHES_IN = {"clients/test_training_tools.py"}
 
@@ -50,7 +45,6 @@ LOCAL_IMPORTS = {
     ("cli/", "dualadam."): "a command loads what it runs, so that --help is fast",
     ("compare/measures.py", "dualadam.flatness."): "needs SciPy, which training does not",
     ("optim/_kernels/triton.py", "dualadam.optim._kernels.triton_code"): "needs Triton",
-    ("studies/speed.py", "dualadam.compare.figures"): "as in IMPORTS_UP, until its cause is gone",
 }
 
 
@@ -77,7 +71,7 @@ def public_names() -> list[str]:
 def test_imports_only_go_down(file: Path):
     room = room_of(file)
     up = imported_rooms(file.read_text()) - {room} - MAY_IMPORT.get(room, set())
-    assert up <= {IMPORTS_UP.get(relative(file))}
+    assert up == set()
 
 
 @pytest.mark.parametrize(

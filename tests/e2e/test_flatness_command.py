@@ -1,4 +1,4 @@
-"""``dualadam flatness`` from the outside: a saved model in, a table, a figure and numbers out; bad input gets a sentence."""
+"""`dualadam flatness`: a table, a figure and numbers of a saved model; bad input is explained."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
 
 
 class Trap:
-    """Makes a folder when it is unpickled: what a hostile checkpoint would do."""
+    """Makes a folder when it is unpickled, as a hostile checkpoint may."""
 
     def __init__(self, path):
         self.path = path
@@ -54,34 +54,22 @@ def run(*arguments):
     return exit_.value.code
 
 
-def test_a_checkpoint_is_measured_drawn_and_kept_as_numbers(folder, tmp_path, capsys):
-    assert (
-        run(
-            folder / "named.pt",
-            "--examples",
-            48,
-            "--batch-size",
-            24,
-            "--k",
-            2,
-            "--out",
-            tmp_path / "new" / "a.png",
-        )
-        == 0
-    )
+def test_a_checkpoint_is_measured_drawn_and_stored_as_numbers(folder, tmp_path, capsys):
+    figure = tmp_path / "new" / "a.png"
+    options = ["--examples", 48, "--batch-size", 24, "--k", 2, "--out", figure]
+    assert run(folder / "named.pt", *options) == 0
     printed = capsys.readouterr().out
     assert "named.pt: small-cnn on 48 training examples of digits" in printed
-    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
-    numbers = json.loads((tmp_path / "new" / "a.json").read_text())
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads(figure.with_suffix(".json").read_text())
 
     task = get_task("digits", subset=48)
     model = task.make_model("small-cnn")
     model.load_state_dict(torch.load(folder / "bare.pt", weights_only=True))
     everything = list(task.batches(48, torch.Generator(), augment=False))
     expected = top_eigenvalues(MeanLoss(model, task.loss, everything), 2).values
-    assert numbers["top"]["values"] == pytest.approx(
-        expected.tolist(), rel=1e-5
-    )  # float32; the error is the residual (1e-4) squared
+    # float32; the error of an eigenvalue is its residual (1e-4) squared
+    assert numbers["top"]["values"] == pytest.approx(expected.tolist(), rel=1e-5)
     assert f"{expected[0]:.4g}" in printed
     assert numbers["num_examples"] == 48
     assert set(numbers) >= {
@@ -125,13 +113,17 @@ REFUSED = {
         ["trap.pt"],
         "must hold tensors and plain values saved by torch.save, and nothing else",
     ),
-    "no file": (["absent.pt"], "No such file"),
+    "no file": (["absent.pt"], "there is no such file"),
+    "an unknown type of figure": (
+        ["named.pt", "--out", "a.docx"],
+        "--out must end in .png, .svg, .pdf, got a.docx.",
+    ),
     "a radius of 0": (["named.pt", "--rho", "0"], "rho must be above 0"),
 }
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), REFUSED.values(), ids=REFUSED.keys())
-def test_bad_input_ends_with_a_sentence_and_status_2(
+def test_bad_input_ends_with_a_message_and_status_2(
     folder, monkeypatch, capsys, arguments, sentence
 ):
     monkeypatch.chdir(folder)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from dualadam.cli.console import DataOption, DeviceOption
+from dualadam.cli.console import DataOption, DeviceOption, stdout
+from dualadam.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from dualadam.studies.checkpoint_flatness import CheckpointFlatness, FlatnessSettings
+
+FIGURE_TYPES = (".png", ".svg", ".pdf")
 
 
 def flatness(
@@ -52,17 +61,75 @@ def flatness(
     The measures are the largest eigenvalues, the trace and the spectral density of the Hessian, and
     the sharpness.
     """
-    from dualadam.studies import checkpoint_flatness as report
+    import torch
 
-    report.flatness(
-        checkpoint,
-        task=task,
-        model=model,
-        data=data,
-        device=device,
-        examples=examples,
-        batch_size=batch_size,
-        float64=float64,
-        settings=report.Settings(k=k, rho=rho, adaptive_rho=adaptive_rho, seed=seed),
-        out=out,
+    from dualadam.harness.progress import ConsoleProgress
+    from dualadam.harness.store import make_folder, write_whole, writing
+    from dualadam.studies import checkpoint_flatness as study
+
+    figure = _figure_path(checkpoint, out)
+    settings = study.FlatnessSettings(k=k, rho=rho, adaptive_rho=adaptive_rho, seed=seed)
+    console = stdout()
+    with ConsoleProgress(console, unit="measures") as progress:
+        found = study.measure_checkpoint(
+            study.load_checkpoint(checkpoint, task, model),
+            settings,
+            data=data,
+            device=device,
+            examples=examples or None,
+            batch_size=batch_size,
+            dtype=torch.float64 if float64 else None,
+            progress=progress,
+        )
+    console.print(_table(found, settings))
+    make_folder(figure.parent)
+    with writing(figure):
+        study.draw_spectrum(found.measures).savefig(figure, dpi=160)
+    numbers = found.measures.to_json() | {"settings": asdict(settings)}
+    write_whole(figure.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
+    console.print(f"Figure: {figure}; numbers: {figure.with_suffix('.json')}", soft_wrap=True)
+
+
+def _figure_path(checkpoint: Path, out: Path | None) -> Path:
+    if out is None:
+        return checkpoint.with_suffix(".flatness.png")
+    path = out if out.suffix else out.with_suffix(".png")
+    if path.suffix not in FIGURE_TYPES:
+        raise InvalidValueError(f"--out must end in {', '.join(FIGURE_TYPES)}, got {out}.")
+    return path
+
+
+def _table(found: CheckpointFlatness, settings: FlatnessSettings) -> Table:
+    """Return the numbers with their uncertainty."""
+    checkpoint, measures = found.checkpoint, found.measures
+    title = (
+        f"{checkpoint.path.name}: {checkpoint.model} on {found.num_examples:,} training examples "
+        f"of {checkpoint.task}"
     )
+    table = Table(title=title, title_justify="left")
+    table.add_column("Measure")
+    table.add_column("Value", justify="right")
+    table.add_column("Uncertainty", overflow="fold")
+    table.add_row("loss", f"{measures.loss:.4g}", "")
+    near_minimum = "0 at a minimum; only there does the spectrum describe one"
+    table.add_row("gradient norm", f"{measures.gradient_norm:.4g}", near_minimum)
+    eigenvalues = zip(measures.top.values, measures.top.residuals, strict=True)
+    for i, (value, residual) in enumerate(eigenvalues, start=1):
+        table.add_row(f"eigenvalue {i}", f"{value:.4g}", f"± {residual:.1g} (residual)")
+    lowest = measures.density.nodes.min()
+    table.add_row("lowest eigenvalue", f"{lowest:.2g}", "an upper bound, from the density")
+    trace = measures.trace
+    stopped = "" if trace.converged else ", more than 5 % of the value"
+    error = f"± {trace.standard_error:.1g} (standard error, {trace.num_samples} samples{stopped})"
+    table.add_row("trace", f"{trace.value:.4g}", error)
+    table.add_row(
+        f"SAM sharpness, rho {settings.rho:g}",
+        f"{measures.sharpness:.4g}",
+        "a lower bound: the maximum to first order",
+    )
+    table.add_row(
+        f"adaptive sharpness, rho {settings.adaptive_rho:g}",
+        f"{measures.adaptive_sharpness:.4g}",
+        "a lower bound; invariant under rescaling of the weights",
+    )
+    return table
