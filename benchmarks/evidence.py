@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dualadam.compare import stats
-from dualadam.compare.execute import read_records
+from dualadam.compare.execution import read_records
 from dualadam.compare.spec import Spec
 from dualadam.compare.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
 

@@ -1,4 +1,7 @@
-"""The command line says what it does, refuses with one sentence and exit status 2, and ends with 1 or 130 where its documents say so."""
+"""The commands explain themselves, refuse bad input in one message, and exit as documented.
+
+Exit statuses: 0 for success, 1 for failed runs, 2 for bad input, 130 for Ctrl-C.
+"""
 
 import os
 import re
@@ -12,7 +15,7 @@ from compare_cases import NUM_RUNS, TINY, command, environment, run_command
 
 from dualadam import __version__
 from dualadam.compare import report
-from dualadam.compare.execute import open_study, read_records
+from dualadam.compare.execution import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
 from dualadam.tasks import TASKS
@@ -23,7 +26,7 @@ CIFAR = TINY.replace('task = "digits"', 'task = "cifar10"')
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
-    """Whatever a command writes beside --out is seen; no data set is where it is looked for."""
+    """Run in an empty folder, where nothing but the test writes, and without data sets."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delenv("DUALADAM_DATA", raising=False)
@@ -46,27 +49,34 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"dualadam {__version__}\n"
 
 
-@pytest.mark.parametrize(("arguments", "words"), [
+HELP = [
     ([], ["compare", "report", "list", "flatness", "--version", "--debug"]),
-    (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--dry-run", "--estimate"]),
+    (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--smoke"]),
+    (["compare"], ["SPEC", "--dry-run", "--estimate", "[default: digits]"]),
     (["report"], ["output folder of a finished comparison"]),
     (["list"], ["tasks, models, optimizers"]),
     (["flatness"], ["CHECKPOINT", "--task", "--rho", "--float64"]),
-])  # fmt: skip
+    (["escape"], ["--quick", "--out", "--workers"]),
+    (["escape-networks"], ["--quick", "--out", "--workers"]),
+    (["speed"], ["--record", "--figure", "--compiled"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), HELP)
 def test_every_command_explains_itself(arguments, words, capsys):
     assert run_command(*arguments, "--help") == 0
     out, _ = said(capsys)
     assert all(word in out for word in words)
 
 
-def test_list_names_everything_that_a_spec_can(capsys):
+def test_list_shows_every_name_that_a_spec_can_have(capsys):
     assert run_command("list") == 0
     out, _ = said(capsys)
     for name in (*TASKS, *OPTIMIZERS, *builtin_specs(), *MODELS):
         assert name in out
 
 
-# arguments -> what the one sentence on stderr contains
+# arguments -> a part of the message on stderr
 REFUSED = [
     (["compare", "no-such-spec"], "no-such-spec"),
     (["compare", "."], "."),
@@ -87,7 +97,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "part"), REFUSED)
-def test_bad_input_is_one_sentence_and_status_2(arguments, part, tmp_path, capsys):
+def test_bad_input_is_one_message_and_status_2(arguments, part, tmp_path, capsys):
     assert run_command(*arguments) == 2
     out, err = capsys.readouterr()
     assert err.startswith("dualadam: ")
@@ -106,7 +116,7 @@ def test_bad_input_is_one_sentence_and_status_2(arguments, part, tmp_path, capsy
         ["report"],
     ],
 )
-def test_what_is_no_command_is_status_2_with_its_usage(arguments, capsys):
+def test_a_mistyped_command_is_status_2_with_its_usage(arguments, capsys):
     assert run_command(*arguments) == 2
     _, err = said(capsys)
     assert "Usage: dualadam" in err
@@ -137,6 +147,14 @@ def test_a_dry_run_prints_the_plan_trains_nothing_and_needs_no_data(tmp_path, ca
     assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
 
 
+def test_help_loads_nothing_heavier_than_torch():
+    code = "import sys; from dualadam.cli import app; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert not {"pydantic", "scipy", "matplotlib", "jinja2"} & set(run.stdout.split())
+
+
 def test_a_dry_run_with_its_data_warns_of_nothing(tmp_path, capsys):
     assert run_command("compare", spec_file(tmp_path), "--dry-run") == 0
     assert capsys.readouterr().err == ""
@@ -146,7 +164,8 @@ def test_missing_data_is_refused_before_any_run(tmp_path, capsys):
     assert run_command("compare", spec_file(tmp_path, CIFAR)) == 2
     _, err = said(capsys)
     assert err.startswith(
-        "dualadam: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, got none (give --data FOLDER"
+        "dualadam: data must be a folder with cifar-10-batches-py/data_batch_1 for cifar10, "
+        "got none (give --data FOLDER"
     )
     assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
 
@@ -190,7 +209,7 @@ def test_a_run_that_raises_is_status_1_and_a_class_beside_the_spec_is_found(tmp_
     assert len(list(read_records(tmp_path / "out"))) == 4
 
 
-def test_ctrl_c_outside_of_training_is_a_sentence_and_status_130(monkeypatch, capsys, tmp_path):
+def test_ctrl_c_outside_of_training_is_a_message_and_status_130(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(report, "write_report", lambda folder: os.kill(os.getpid(), signal.SIGINT))
     assert run_command("report", tmp_path) == 130
     assert capsys.readouterr().err == "\ndualadam: Stopped.\n"
@@ -208,9 +227,8 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path, capsys):
             text=True,
             timeout=120,
         )
-        assert (second.returncode, second.stderr) == (
-            2, f"dualadam: Another process writes into {out}. Wait for it, or choose another --out.\n"
-        )  # fmt: skip
+        message = f"Another process writes into {out}. Wait for it, or choose another --out."
+        assert (second.returncode, second.stderr) == (2, f"dualadam: {message}\n")
         assert sorted(out.iterdir()) == before
     with open_study(out, parse_spec(TINY)) as store:  # free again
         assert store.records == {}

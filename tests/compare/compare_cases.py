@@ -17,7 +17,7 @@ import torch
 
 import dualadam
 from dualadam.cli import main
-from dualadam.compare.execute import StudyStore, execute
+from dualadam.compare.execution import StudyStore, execute
 from dualadam.compare.plan import TUNING_SEED, make_plan
 from dualadam.compare.run import (
     CurvePoint,
@@ -229,6 +229,7 @@ def with_score(record: Record, score: float, **changes) -> Record:
 def folder_of(text: str, folder: Path, **options) -> Path:
     """Write a finished study of drawn records to a folder, without its report."""
     spec = parse_spec(text)
+    folder.mkdir(parents=True, exist_ok=True)
     store = StudyStore(folder, spec)
     for record in drawn_records(spec, **options):
         store.add(record)

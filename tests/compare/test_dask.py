@@ -10,7 +10,7 @@ import time
 import pytest
 from compare_cases import NUM_RUNS, TINY, by_key, call, command, environment, finished
 
-from dualadam.compare.execute import read_records
+from dualadam.compare.execution import read_records
 
 PATIENCE = 60.0  # seconds until a test gives up; everything here takes a few
 SCHEDULER = (

@@ -11,7 +11,7 @@ import torch
 from compare_cases import numbers, run_command
 from language_model_cases import quick_run, save_tiny_model, tuned
 
-from dualadam.compare.execute import read_records
+from dualadam.compare.execution import read_records
 from dualadam.compare.run import Record
 from dualadam.compare.train import train
 from dualadam.tasks import TASKS, get_task

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from compare_cases import InlineExecutor
 
-from dualadam.compare.execute import execute, open_study
+from dualadam.compare.execution import execute, open_study
 from dualadam.compare.own_task import bind_task, check_own_task
 from dualadam.compare.plan import make_plan
 from dualadam.compare.report import write_report

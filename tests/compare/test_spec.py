@@ -167,7 +167,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "read_text", refuse)
+    monkeypatch.setattr(type(path), "read_bytes", refuse)
     with pytest.raises(UnreachableError, match=r"secret\.toml cannot be read: Permission denied\."):
         load_spec(path)
 

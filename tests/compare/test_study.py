@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from compare_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
-from dualadam.compare.execute import StudyStore, execute, open_study, read_records
+from dualadam.compare.execution import StudyStore, execute, open_study, read_records
 from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec, parse_spec
 from dualadam.errors import FailedRunsError

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from compare_cases import LONGER, NUM_RUNS, by_key, command, environment, finished, run_command
 
-from dualadam.compare.execute import read_records
+from dualadam.compare.execution import read_records
 
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
 

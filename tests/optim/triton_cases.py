@@ -11,6 +11,7 @@ Prints one line of JSON per case.
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
         {"lr": torch.tensor(1e-2), "betas": (torch.tensor(0.9), torch.tensor(0.999))},
         "",
     ),
+    "listed twice": (F32, {"switch_rate": 0.25, "weight_decay": 0.1}, "listed twice"),
     "scaled gradients and a skipped step": (F32, {"switch_rate": 0.25}, "scaled"),
     "float16": (F16, {"switch_rate": 0.25}, ""),
     "bfloat16": (BF16, {"switch_rate": 0.25, "weight_decay": 0.1}, ""),
@@ -49,6 +51,11 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
         BF16,
         {"switch_rate": 0.25, "stochastic_rounding": True, "state_dtype": BF16},
         "",
+    ),
+    "bfloat16, rounded stochastically beyond 2^24": (
+        BF16,
+        {"switch_rate": 0.25, "stochastic_rounding": True},
+        "beyond 2^24",
     ),
     "float32 with bfloat16 state": (F32, {"switch_rate": 0.25, "state_dtype": BF16}, ""),
     "infinite and missing gradients": (
@@ -68,6 +75,14 @@ def values(dtype: torch.dtype, unaligned: bool) -> list[torch.nn.Parameter]:
     return result
 
 
+def listed(params: list[torch.nn.Parameter], special: str) -> list[torch.nn.Parameter]:
+    """Return what the optimizer gets; torch warns of a parameter that is listed twice."""
+    if special != "listed twice":
+        return params
+    warnings.filterwarnings("ignore", message="optimizer contains a parameter group with dup")
+    return [*params, params[0]]
+
+
 def run(name: str) -> dict[str, Any]:
     """Return the largest difference between kernel and loop, in units of the dtype, and more."""
     dtype, settings, special = CASES[name]
@@ -75,8 +90,8 @@ def run(name: str) -> dict[str, Any]:
     settings = {"lr": 1e-2, **settings}
     sets = [values(dtype, special == "unaligned") for _ in range(2)]
     loop, fused = (
-        optimizer(sets[0], foreach=False, **settings),
-        optimizer(sets[1], fused=True, **settings),
+        optimizer(listed(params, special), **path, **settings)
+        for params, path in zip(sets, ({"foreach": False}, {"fused": True}), strict=True)
     )
     versions = sets[1][0]._version
     for step in range(6):
@@ -95,6 +110,9 @@ def run(name: str) -> dict[str, Any]:
         if not skipped:
             loop.step()
         fused.step()
+        if special == "beyond 2^24" and step == 2:
+            for state in (*loop.state.values(), *fused.state.values()):
+                state["step"].fill_(2**24 - 2)
     unit = torch.finfo(dtype).eps
     pairs = [(a.detach(), b.detach()) for a, b in zip(*sets, strict=True) if len(a)]
     difference = max(

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dualadam.cli.console import DataOption, DeviceOption
+from dualadam.errors import DualAdamError
 
 
 def compare(
@@ -60,9 +61,9 @@ def compare(
     """
     from dualadam.cli import tables
     from dualadam.cli.console import stderr, stdout
-    from dualadam.compare.check import check_spec
+    from dualadam.compare.check import check_machine, check_spec
     from dualadam.compare.estimate import estimate as estimate_cost
-    from dualadam.compare.execute import execute, open_study
+    from dualadam.compare.execution import execute, open_study
     from dualadam.compare.optimizers import find_entry
     from dualadam.compare.own_task import bind_task, check_own_task
     from dualadam.compare.plan import make_plan
@@ -70,12 +71,11 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
-    from dualadam.errors import DualAdamError
     from dualadam.harness.cluster import dask_executor
     from dualadam.harness.environment import num_cores
     from dualadam.harness.executors import process_executor
     from dualadam.harness.progress import ConsoleProgress
-    from dualadam.tasks import Source, check_data, check_device, get_task
+    from dualadam.tasks import Source, check_data, check_device
 
     console, errors = stdout(), stderr()
     text = read_spec_text(source)
@@ -98,20 +98,17 @@ def compare(
         for note in notes:
             errors.print(f"Warning: {note}")
         return
-    if not cluster:  # a cluster's machines have devices and folders of their own
-        check_device(device)
     workers = workers or (num_cores() if device == "cpu" else 1)
     executors = dask_executor(cluster) if cluster else process_executor(workers)
     if estimate:
+        if not cluster:
+            check_device(device)
         with executors as (executor, width):
             cost = estimate_cost(plan, executor, width(), device=device, source=own)
         tables.print_estimate(cost, console)
         return
-    if not cluster and spec.fine_tuning:
-        # texts and tokenizer are read once before any run, or every run would report their faults
-        get_task(spec.task, data, spec.subset, device, spec.precision, spec.fine_tuning)
-    elif not cluster:
-        for note in check_data(spec.task, data):
+    if not cluster:  # whose machines have devices and folders of their own
+        for note in check_machine(spec, data=data, device=device):
             errors.print(f"Warning: {note}")
     folder = out or Path("runs") / spec.name
     where = f"on {cluster}" if cluster else f"{workers} side by side"

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, SpecText, nearest
-from dualadam.tasks import TASKS, ProblemEntry, TaskEntry
+from dualadam.tasks import (
+    TASKS,
+    ProblemEntry,
+    TaskEntry,
+    check_data,
+    check_device,
+    get_task,
+)
 
 
 def check_spec(spec: Spec, text: SpecText | None = None) -> None:
@@ -26,6 +33,29 @@ def check_spec(spec: Spec, text: SpecText | None = None) -> None:
     """
     if mistakes := [*_task_mistakes(spec), *_arm_mistakes(spec)]:
         raise (text or SpecText()).error(mistakes)
+
+
+def check_machine(spec: Spec, *, data: str | None, device: str) -> tuple[str, ...]:
+    """Check that this machine has what the runs need: the device, the data, a language model.
+
+    Texts are read and tokenised here, or every run would report what is wrong with them.
+
+    Args:
+        spec: a study.
+        data: the folder with the data sets.
+        device: where models and data will live.
+
+    Returns:
+        Notes about the data, a sentence each.
+
+    Raises:
+        DualAdamError: something is missing; the message says what is expected where.
+    """
+    check_device(device)
+    if not spec.fine_tuning:
+        return check_data(spec.task, data)
+    get_task(spec.task, data, spec.subset, device, spec.precision, language=spec.fine_tuning)
+    return ()
 
 
 def unknown_names(spec: Spec) -> list[Mistake]:

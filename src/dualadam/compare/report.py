@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jinja2
 from markupsafe import Markup
 
-from dualadam.compare.execute import SPEC_FILE, read_records
+from dualadam.compare.execution import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.report_tables import (
     Table,
@@ -31,6 +31,7 @@ from dualadam.compare.wording import (
     power_sentence,
     shortcomings,
     verdict_sentence,
+    with_unit,
 )
 from dualadam.errors import InvalidValueError
 from dualadam.harness.store import make_folder, write_whole, writing
@@ -87,6 +88,7 @@ class Page:
     task: str
     verdict: str
     difference: str
+    margin: str
     power: str
     blocks: list[tuple[Block, Table]]
     flatness: Table | None
@@ -108,6 +110,7 @@ class Page:
             task=spec.entry.summary,
             verdict=verdict_sentence(summary),
             difference=minus(spec.primary.arm, spec.primary.against),
+            margin=with_unit(f"{spec.primary.margin:g}", spec.judged_by.metric),
             power=power_sentence(summary),
             blocks=[(block, score_table(summary, block)) for block in spec.block],
             flatness=flatness_table(summary),
@@ -130,7 +133,7 @@ def render(page: Page, form: Literal["html", "md"]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["one_line"] = _one_line
+    environment.filters |= {"one_line": _one_line, "unbroken": _unbroken}
     template = environment.get_template(f"report.{form}.j2")
     text = template.render(page=page, spec=page.summary.spec, form=f"{form}.j2")
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -143,6 +146,13 @@ def _markdown(value: object) -> Markup:
 
 def _one_line(text: Markup) -> Markup:
     return Markup(" ").join(text.split())
+
+
+def _unbroken(text: str) -> str:
+    """Keep an interval, and a p value, on one line of a narrow column."""
+    number = r"([-+.\de]+)"
+    text = re.sub(rf"\[{number}, {number}\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text)
+    return re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text)
 
 
 def markdown_text(text: str) -> str:

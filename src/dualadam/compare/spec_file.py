@@ -13,7 +13,7 @@ from dualadam.compare.check import unknown_names
 from dualadam.compare.recorded_task import with_recorded_task
 from dualadam.compare.spec import Arm, Block, Primary, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
-from dualadam.errors import UnreachableError
+from dualadam.harness.store import reading
 
 SPEC_FILE = "spec.json"
 BUILTIN = importlib.resources.files("dualadam.compare") / "specs"
@@ -102,12 +102,12 @@ def load_study_spec(folder: Path) -> Spec:
 
 
 def _read(file: Path) -> str:
+    with reading(file):
+        content = file.read_bytes()
     try:
-        return file.read_text(encoding="utf-8")
+        return content.decode("utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
         raise SpecError(f"{file} is not a text file in UTF-8: {error}.") from error
-    except OSError as error:
-        raise UnreachableError(f"{file} cannot be read: {error.strerror or error}.") from error
 
 
 def _mistake(error: ErrorDetails) -> Mistake:

@@ -8,6 +8,7 @@ from typing import Any
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.summary import Summary
 from dualadam.harness.verdict import Verdict
+from dualadam.tasks import Metric
 
 
 def minus(first: str, second: str) -> str:
@@ -24,18 +25,18 @@ def minus(first: str, second: str) -> str:
 def verdict_sentence(summary: Summary) -> str:
     """Return the verdict on the primary comparison, with its numbers."""
     spec, row = summary.spec, summary.primary
-    unit, d = spec.judged_by.metric.unit, row.difference
+    metric, d = spec.judged_by.metric, row.difference
     assert d is not None, "the primary arm is not the control"
     arm, against = spec.primary.arm, spec.primary.against
-    mean = _with_unit(f"{d.mean:+.2f}", unit)
+    mean = with_unit(f"{d.mean:+.2f}", metric)
     numbers = f"{mean} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
-    if spec.judged_by.metric.sign < 0:
+    if metric.sign < 0:
         numbers += ", sign-flipped so that positive is better"
     if spec.demonstration:
         kind = "smoke test" if spec.smoke else "demonstration"
         claim = f"A {kind}, no verdict. {minus(arm, against)}"
     else:
-        margin = _with_unit(f"{spec.primary.margin:g}", unit)
+        margin = with_unit(f"{spec.primary.margin:g}", metric)
         claim = {
             Verdict.BETTER: f"{arm} is better than {against}",
             Verdict.WORSE: f"{arm} is worse than {against}",
@@ -48,15 +49,15 @@ def power_sentence(summary: Summary) -> str:
     """Return which true difference the primary comparison could have detected."""
     if summary.detectable == 0:
         return "Both arms have the same score in every seed, so the power of the study is unknown."
-    size = _with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric.unit)
+    size = with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric)
     return f"With this spread, the study detects a true difference of {size} with 80 % power."
 
 
-def _with_unit(number: str, unit: str) -> str:
+def with_unit(number: str, metric: Metric) -> str:
     """Write a difference of scores with its unit; that of two percentages is in points."""
-    if unit == "%":
+    if metric.unit == "%":
         return f"{number} point{'' if number == '1' else 's'}"
-    return f"{number} {unit}".rstrip()
+    return f"{number} {metric.unit}".rstrip()
 
 
 def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None = None) -> str:

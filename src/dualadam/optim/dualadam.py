@@ -23,7 +23,7 @@ from dualadam.optim._step.fused import require_fused
 from dualadam.optim._step.paths import choose_path
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim.checks import check_settings, check_storage
-from dualadam.optim.state import completed_loading, new_state, new_step
+from dualadam.optim.state import completed_loading, new_state, restored_step
 
 # torch 2.13 renamed its check that a captured step is a capturable one
 _HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
@@ -166,9 +166,8 @@ class _AdamBase(Optimizer):
             for key, value in self.defaults.items():
                 group.setdefault(key, value)
             for param in group["params"]:
-                of_param = self.state.get(param, {})
-                if of_param and not isinstance(of_param["step"], Tensor):
-                    of_param["step"] = new_step(param, group, float(of_param["step"]))
+                if of_param := self.state.get(param):
+                    of_param["step"] = restored_step(of_param["step"], param, group)
 
 
 class DualAdam(_AdamBase):

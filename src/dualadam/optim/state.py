@@ -26,21 +26,45 @@ def new_state(param: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
     return {"step": new_step(param, group), "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
 
 
-def new_step(param: Tensor, group: Mapping[str, Any], value: float = 0.0) -> Tensor:
-    """Return a count of updates.
+def new_step(param: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """Return a count of no updates.
 
     It lies on the parameter's device where a captured graph or a kernel reads it, else on the CPU,
     where reading it costs nothing.
     """
     on_device = group["capturable"] or group["fused"]
-    return torch.tensor(
-        value, dtype=_get_scalar_dtype(), device=param.device if on_device else "cpu"
-    )
+    device = param.device if on_device else torch.device("cpu")
+    return torch.zeros((), dtype=step_dtype(param, group), device=device)
+
+
+def step_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
+    """Return the dtype of a count: torch's float32, or float64 where the count must pass 2^24.
+
+    There float32 stops. A hand-over that lasts longer would never end, and the noise of stochastic
+    rounding would repeat at every step.
+    """
+    stored = (param.dtype, moment_dtype(param, group))
+    rounded = group["stochastic_rounding"] and torch.bfloat16 in stored
+    lasting = 0.0 < group.get("switch_rate", 0.0) < 2**-24
+    has_float64 = param.device.type != "mps"
+    return torch.float64 if (rounded or lasting) and has_float64 else _get_scalar_dtype()
 
 
 def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
     """Return the dtype of both moments: the group's, or the parameter's but at least float32."""
     return group["state_dtype"] or arithmetic_dtype(param)
+
+
+def restored_step(value: Tensor | float, param: Tensor, group: Mapping[str, Any]) -> Tensor:
+    """Return a saved count with the device of a new one and its dtype, or as float64.
+
+    A count that was cast to another dtype would stop early (bfloat16 stops at 256).
+    """
+    new = new_step(param, group)
+    if not isinstance(value, Tensor):
+        return new.fill_(value)
+    dtype = torch.float64 if value.dtype == torch.float64 else new.dtype
+    return value.to(device=new.device, dtype=dtype)
 
 
 @contextmanager
@@ -58,7 +82,7 @@ def completed_loading(optimizer: Optimizer) -> Iterator[None]:
         return loaded[0]
 
     def restore(_: Optimizer) -> None:
-        restore_moments(optimizer, loaded[0])
+        restore_state(optimizer, loaded[0])
 
     hooks = [
         optimizer.register_load_state_dict_pre_hook(complete),
@@ -111,14 +135,16 @@ def completed_groups(optimizer: Optimizer, saved: Mapping[str, Any]) -> list[dic
     return groups
 
 
-def restore_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load moments again that torch has cast to the dtype of their parameter."""
+def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load again what torch casts: moments to their parameter's dtype, steps of fused groups."""
     saved_ids = [i for group in saved["param_groups"] for i in group["params"]]
     params = [(param, group) for group in optimizer.param_groups for param in group["params"]]
     for saved_id, (param, group) in zip(saved_ids, params, strict=True):
-        dtype = moment_dtype(param, group)
-        if dtype == param.dtype or saved_id not in saved["state"]:
+        if saved_id not in saved["state"]:
             continue
-        for key in MOMENTS:
-            value = saved["state"][saved_id][key]
-            optimizer.state[param][key] = value.to(device=param.device, dtype=dtype, copy=True)
+        loaded, state = saved["state"][saved_id], optimizer.state[param]
+        dtype = moment_dtype(param, group)
+        if dtype != param.dtype:
+            for key in MOMENTS:
+                state[key] = loaded[key].to(device=param.device, dtype=dtype, copy=True)
+        state["step"] = restored_step(loaded["step"], param, group)

@@ -54,9 +54,8 @@ def differences(summary: Summary) -> Plot | None:
         error, colour = [[d.half_width]] * 2, look.colours[row.arm]
         ax.errorbar(d.mean, y, xerr=error, fmt="o", ms=6, color=colour, capsize=3, lw=1.8)
     name_rows(ax, [summary.label(row) for row, _ in drawn])
-    control = " / ".join(dict.fromkeys(summary.control.values()))
     # on the figure, not on the axes: long names make the axes narrower than this label
-    figure.supxlabel(f"difference from {control} (positive is better)", fontsize=11)
+    figure.supxlabel("difference from the control (positive is better)", fontsize=11)
     caption = "Difference from the control: paired by seed, with 95 % interval. The band is the "
     caption += f"margin of equivalence, {margin:g}."
     if len(drawn) < len(compared):

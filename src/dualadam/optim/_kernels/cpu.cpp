@@ -4,12 +4,14 @@
 // Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
 // other freedom. Every instruction set and every split of the work therefore gives the same bits.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <utility>
 #include <vector>
 
 #if defined(__GNUC__)
@@ -294,6 +296,25 @@ void step_range(std::int64_t begin, std::int64_t end, void* context) {
   }
 }
 
+std::int64_t bytes_of(std::int32_t dtype) {
+  return dtype == FLOAT64 ? 8 : dtype == FLOAT32 ? 4 : 2;
+}
+
+// Whether two parameters share memory: two threads would then write the same elements.
+bool share_memory(std::int64_t num_tensors, const std::int64_t* sizes, void* const* params,
+                  std::int64_t bytes) {
+  std::vector<std::pair<std::uintptr_t, std::uintptr_t>> spans;
+  spans.reserve(std::size_t(num_tensors));
+  for (std::int64_t i = 0; i < num_tensors; ++i) {
+    const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(params[i]);
+    if (sizes[i]) spans.emplace_back(start, start + std::uintptr_t(sizes[i] * bytes));
+  }
+  std::sort(spans.begin(), spans.end());
+  for (std::size_t i = 1; i < spans.size(); ++i)
+    if (spans[i].first < spans[i - 1].second) return true;
+  return false;
+}
+
 }  // namespace
 
 struct Settings {
@@ -307,8 +328,8 @@ EXPORT std::int32_t dualadam_abi_version() { return 1; }
 EXPORT std::int32_t dualadam_has_avx2() { return has_avx2(); }
 
 // Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing
-// changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory. If
-// parallel_for is null, the calling thread does the work.
+// changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory; 4, two
+// parameters share memory. If parallel_for is null, the calling thread does the work.
 EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* sizes,
                                   void* const* params, const void* const* grads,
                                   void* const* exp_avgs, void* const* exp_avg_sqs,
@@ -325,6 +346,7 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
   std::vector<Row> rows;
   std::vector<std::int64_t> ends;
   try {
+    if (share_memory(num_tensors, sizes, params, bytes_of(s.param_dtype))) return 4;
     rows.resize(std::size_t(num_tensors));
     ends.resize(std::size_t(num_tensors));
   } catch (const std::bad_alloc&) {
@@ -351,7 +373,9 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
       row.root = std::sqrt(1 - std::pow(s.beta2, step));
       last_step = step;
     }
-    const std::uint32_t count = std::uint32_t(std::int64_t(step));
+    // a step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined
+    const bool is_count = step >= 0 && step < 9007199254740992.0;
+    const std::uint32_t count = std::uint32_t(is_count ? std::int64_t(step) : 0);
     const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + 2 * count;
     row.moments_key = mix(seed);
     row.param_key = mix(seed + 1);

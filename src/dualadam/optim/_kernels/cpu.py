@@ -29,6 +29,7 @@ STATE_DTYPES = {
     torch.bfloat16: (torch.float32, torch.bfloat16),
 }
 ACCEPTS = layout.Accepts("cpu", STATE_DTYPES, (torch.float32, torch.float64))
+SHARED_MEMORY = 4  # error of dualadam_step: two parameters share memory
 ALLOW_AVX2 = True  # tests switch it off: the bits must not change
 
 
@@ -183,7 +184,11 @@ def _call_library(
     library = load()
     assert not isinstance(library, str)
     error = library.dualadam_step(len(params), *addresses, ctypes.byref(call), parallel_for())
-    if error:
+    if error == SHARED_MEMORY and len(params) > 1:
+        # such as a parameter that is listed twice: one after the other, as in the loop
+        for i in range(len(params)):
+            _call_library(columns.pick([i]), settings, dtypes)
+    elif error:
         raise RuntimeError(
             f"The CPU kernel refused {len(params)} tensors of {dtypes} (code {error}); "
             "they are unchanged."

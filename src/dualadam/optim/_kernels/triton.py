@@ -26,7 +26,7 @@ from dualadam.optim._step.settings import StepSettings
 STATE_DTYPES = dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16)
 )
-ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32,))
+ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32, torch.float64))
 # elements of a program and of its inner loop, and its warps; benchmarks/cuda_kernel.py tries others
 CHUNK, BLOCK, WARPS = 16_384, 1_024, 4
 PREPARE_BLOCK, ROW = 128, 12  # ROW as in triton_code.py
@@ -44,6 +44,10 @@ class Addresses(NamedTuple):
     numels: tuple[int, ...]
     places: tuple[int, ...]
 
+    def pick(self, indices: list[int]) -> Addresses:
+        """Return the columns of the parameters at these indices."""
+        return Addresses(*(tuple([column[i] for i in indices]) for column in self))
+
 
 class Table(NamedTuple):
     """Addresses in memory of the device, and the chunks of the tensors."""
@@ -51,6 +55,7 @@ class Table(NamedTuple):
     addresses: Tensor  # int64 (num_tensors, 7), in the order of Addresses
     chunks: Tensor  # int32 (num_chunks, 2): tensor, chunk
     hosts: tuple[Tensor, ...]  # what a captured copy reads again at every replay
+    shared: bool  # two parameters share memory
 
 
 class Launch(NamedTuple):
@@ -59,6 +64,7 @@ class Launch(NamedTuple):
     device: torch.device
     param_dtype: torch.dtype
     state_dtype: torch.dtype
+    step_dtype: torch.dtype
     aligned: bool  # to 16 bytes
 
 
@@ -114,7 +120,8 @@ def addresses_by_launch(columns: Columns) -> dict[Launch, Addresses]:
         numels=tuple(map(Tensor.numel, params)),
         places=tuple(places),
     )
-    kinds = list(zip(map(DEVICE, params), map(DTYPE, params), map(DTYPE, exp_avgs), strict=True))
+    dtypes = (map(DTYPE, params), map(DTYPE, exp_avgs), map(DTYPE, steps))
+    kinds = list(zip(map(DEVICE, params), *dtypes, strict=True))
     # the bits of all four addresses of a tensor: below 16 they say how it is aligned
     addressed = list(
         map(
@@ -128,10 +135,7 @@ def addresses_by_launch(columns: Columns) -> dict[Launch, Addresses]:
     indices_of: dict[Launch, list[int]] = defaultdict(list)
     for i, kind in enumerate(kinds):
         indices_of[Launch(*kind, aligned=not addressed[i] % 16)].append(i)
-    return {
-        launch: Addresses(*(tuple([column[i] for i in indices]) for column in addresses))
-        for launch, indices in indices_of.items()
-    }
+    return {launch: addresses.pick(indices) for launch, indices in indices_of.items()}
 
 
 def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) -> None:
@@ -140,10 +144,20 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
 
     from dualadam.optim._kernels import triton_code
 
-    names = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
+    names = {
+        torch.float64: tl.float64,
+        torch.float32: tl.float32,
+        torch.float16: tl.float16,
+        torch.bfloat16: tl.bfloat16,
+    }
     device = launch.device
-    table = find_table(addresses, device)
     num_tensors = len(addresses.params)
+    table = find_table(addresses, launch)
+    if table.shared and num_tensors > 1:
+        # such as a parameter that is listed twice: one after the other, as in the loop
+        for i in range(num_tensors):
+            launch_step(launch, addresses.pick([i]), settings)
+        return
     rows = torch.empty((num_tensors, ROW), dtype=torch.float64, device=device)
     grad_scale, found_inf = settings.grad_scale, settings.found_inf
     triton_code.prepare[(-(-num_tensors // PREPARE_BLOCK),)](
@@ -163,6 +177,7 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
         BETAS_ON_DEVICE=on_device(settings.beta1),
         HAS_SCALE=grad_scale is not None,
         HAS_FOUND_INF=found_inf is not None,
+        STEP=names[launch.step_dtype],
         BLOCK=PREPARE_BLOCK,
         enable_fp_fusion=False,
     )
@@ -186,35 +201,38 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
     )
 
 
-def find_table(addresses: Addresses, device: torch.device) -> Table:
+def find_table(addresses: Addresses, launch: Launch) -> Table:
     """Return the table of these addresses on the device; a new one is copied without waiting.
 
     The key is all that a table holds, and the stream that orders its copy. A captured step takes
     a table that an earlier step has made, or records a copy whose source is kept for good.
     """
+    device = launch.device
     if device.type != "cuda":
-        return make_table(addresses, device, pinned=False)
-    key = (addresses, device, CHUNK, torch.cuda.current_stream(device).cuda_stream)
+        return make_table(addresses, launch, pinned=False)
+    key = (addresses, launch, CHUNK, torch.cuda.current_stream(device).cuda_stream)
     table = _tables.get(key)
     if torch.cuda.is_current_stream_capturing():
         table = (
             table
             or next((t for k, t in _tables.items() if k[:3] == key[:3]), None)
-            or make_table(addresses, device, pinned=False)
+            or make_table(addresses, launch, pinned=False)
         )
         _captured.append(table)
         return table
     if table is None:
         # torch reuses pinned memory only after the copy, and device memory in this stream's order
-        table = _tables[key] = make_table(addresses, device, pinned=True)
+        table = _tables[key] = make_table(addresses, launch, pinned=True)
     _tables.move_to_end(key)
     if len(_tables) > MAX_TABLES:
         _tables.popitem(last=False)
     return table
 
 
-def make_table(addresses: Addresses, device: torch.device, pinned: bool) -> Table:
+def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
     """Copy addresses and chunks to the device."""
+    device = launch.device
+    shared = share_memory(addresses, launch.param_dtype)
     by_tensor = torch.tensor(addresses, dtype=torch.int64).t().contiguous()
     counts = torch.tensor([-(-numel // CHUNK) for numel in addresses.numels])
     tensors = torch.repeat_interleave(torch.arange(len(counts)), counts)
@@ -225,12 +243,22 @@ def make_table(addresses: Addresses, device: torch.device, pinned: bool) -> Tabl
             by_tensor.pin_memory().to(device, non_blocking=True),
             chunk_table.pin_memory().to(device, non_blocking=True),
             (),
+            shared,
         )
     return Table(
         by_tensor.to(device, non_blocking=True),
         chunk_table.to(device, non_blocking=True),
         (by_tensor, chunk_table),
+        shared,
     )
+
+
+def share_memory(addresses: Addresses, dtype: torch.dtype) -> bool:
+    """Whether two parameters share memory: two programs would then write the same elements."""
+    starts, numels = torch.tensor([addresses.params, addresses.numels])
+    order = starts[numels > 0].argsort()
+    starts, numels = starts[numels > 0][order], numels[numels > 0][order]
+    return bool((starts[1:] < starts[:-1] + dtype.itemsize * numels[:-1]).any())
 
 
 @functools.lru_cache(maxsize=256)  # a schedule brings a new number at every step

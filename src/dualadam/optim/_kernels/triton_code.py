@@ -58,6 +58,7 @@ def prepare(
     BETAS_ON_DEVICE: tl.constexpr,
     HAS_SCALE: tl.constexpr,
     HAS_FOUND_INF: tl.constexpr,
+    STEP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Advance the steps and write each tensor's coefficients to ``rows``.
@@ -66,7 +67,7 @@ def prepare(
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = i < num_tensors
-    steps = tl.load(table + i * COLUMNS + 4, mask=here, other=0).to(tl.pointer_type(tl.float32))
+    steps = tl.load(table + i * COLUMNS + 4, mask=here, other=0).to(tl.pointer_type(STEP))
     place = tl.load(table + i * COLUMNS + 6, mask=here, other=0).to(tl.uint32)
     lr64 = tl.load(lr).to(tl.float64) if LR_ON_DEVICE else as_double(lr)
     b1 = tl.load(beta1).to(tl.float64) if BETAS_ON_DEVICE else as_double(beta1)
@@ -78,15 +79,18 @@ def prepare(
     if HAS_FOUND_INF:
         active = tl.where(tl.load(found_inf) == 0, 1.0, 0.0)
 
-    step32 = tl.load(steps, mask=here, other=1) + active
-    tl.store(steps, step32, mask=here)
-    step = step32.to(tl.float64)
+    counted = tl.load(steps, mask=here, other=1) + active
+    tl.store(steps, counted, mask=here)
+    step = counted.to(tl.float64)
     alpha = 1 - as_double(switch_rate) * step
     alpha = tl.where(alpha < 1e-9, 0.0, alpha)
     # a beta of 0 has no logarithm; 1 - 1e-30 is 1
     step_size = lr64 / (1 - tl.exp(step * tl.log(tl.maximum(b1, 1e-30))))
     root = tl.sqrt(1 - tl.exp(step * tl.log(tl.maximum(b2, 1e-30))))
-    seed = mix(place ^ 0x9E3779B9) + 2 * step32.to(tl.int64).to(tl.uint32)
+    # a step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined
+    is_count = (step >= 0) & (step < 9007199254740992.0)
+    count = tl.where(is_count, step, 0.0).to(tl.int64).to(tl.uint32)
+    seed = mix(place ^ 0x9E3779B9) + 2 * count
 
     row = rows + i * ROW
     tl.store(row + 0, -step_size * (1 - alpha), mask=here)

@@ -52,3 +52,8 @@ class Columns(NamedTuple):
             steps=[self.steps[i] for i in indices],
             places=[self.places[i] for i in indices],
         )
+
+
+def has_repeats(params: list[Tensor]) -> bool:
+    """Whether a parameter is listed twice."""
+    return len(set(map(id, params))) < len(params)

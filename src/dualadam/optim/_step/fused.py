@@ -14,7 +14,7 @@ from dualadam.optim._kernels import cpu as cpu_kernel
 from dualadam.optim._kernels import torch_fused
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._kernels.torch_fused import update_torch_fused
-from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim._step.columns import Columns, TensorRow, has_repeats
 from dualadam.optim._step.foreach import update_foreach
 from dualadam.optim._step.loop import update_loop
 from dualadam.optim._step.settings import StepSettings
@@ -121,8 +121,9 @@ def advance_without_kernel(columns: Columns, settings: StepSettings) -> None:
         columns = columns._replace(grads=[g / grad_scale.to(g.device) for g in columns.grads])
     by_torch: list[int] = []
     usual: list[int] = []
+    one_by_one = settings.on_device or has_repeats(columns.params)
     for i, row in enumerate(columns.rows()):
-        by_torch_fused = not settings.on_device and torch_fused.takes(row)
+        by_torch_fused = not one_by_one and torch_fused.takes(row)
         (by_torch if by_torch_fused else usual).append(i)
     if not settings.on_device:
         settings = settings.as_numbers()
@@ -130,7 +131,8 @@ def advance_without_kernel(columns: Columns, settings: StepSettings) -> None:
         update_torch_fused(columns.pick(by_torch), settings)
     if usual:
         chosen = columns.pick(usual)
-        update = update_foreach if all(p.is_cuda for p in chosen.params) else update_loop
+        listwise = all(p.is_cuda for p in chosen.params) and not has_repeats(chosen.params)
+        update = update_foreach if listwise else update_loop
         update(chosen, settings)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim.optimizer import _default_to_fused_or_foreach
 
-from dualadam.optim._step.columns import Columns
+from dualadam.optim._step.columns import Columns, has_repeats
 from dualadam.optim._step.foreach import update_foreach
 from dualadam.optim._step.fused import update_fused
 from dualadam.optim._step.loop import update_loop
@@ -28,6 +29,9 @@ def choose_path(
     | else  | no                        | True    | no             | any      | foreach |
     | else  | no                        | None    | no             | all CUDA | foreach |
     | else  | no                        | else    | any            | any      | loop    |
+
+    A parameter that is listed twice takes two steps, one after the other. Where foreach would make
+    both at once, the group takes the loop.
     """
     if group["fused"]:
         return update_fused
@@ -40,4 +44,6 @@ def choose_path(
         return update_loop
     if foreach is None:
         _, foreach = _default_to_fused_or_foreach(params, group["differentiable"], use_fused=False)
+    if foreach and not torch.compiler.is_compiling() and has_repeats(params):
+        return update_loop
     return update_foreach if foreach else update_loop

@@ -2,7 +2,8 @@
 
 The noise is a hash of (place, step, index) and of nothing else. A run therefore repeats and resumes
 bit for bit, whichever path it takes and however many threads it has. The kernels form the same
-numbers.
+numbers. The step of what is rounded stochastically is float64, since float32 stops counting at 2^24
+and the noise would repeat from there on.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dualadam.optim._step.memory import memory_index
 
 
 class NoiseKeys(NamedTuple):
-    """What seeds the noise of one parameter at one step: 0-d int32 tensors."""
+    """What seeds the noise of one parameter at one step: int32 numbers, or 0-d tensors of them."""
 
-    moments: Tensor
-    param: Tensor
+    moments: int | Tensor
+    param: int | Tensor
 
 
 def mix(h: Tensor) -> Tensor:
@@ -36,14 +37,41 @@ def mix(h: Tensor) -> Tensor:
     return h ^ (h >> 16 & 0xFFFF)
 
 
+def mix_number(h: int) -> int:
+    """Scramble one unsigned 32-bit number like ``mix``.
+
+    Example:
+        >>> hex(mix_number(1)), hex(mix_number(2))
+        ('0x514e28b7', '0x30f4c306')
+    """
+    h = (h ^ h >> 16) * 0x85EBCA6B & 0xFFFFFFFF
+    h = (h ^ h >> 13) * 0xC2B2AE35 & 0xFFFFFFFF
+    return h ^ h >> 16
+
+
 def noise_keys(row: TensorRow) -> NoiseKeys | None:
-    """Return the keys of a row's noise at its step, or None if nothing in it is bfloat16."""
+    """Return the keys of a row's noise at its step, or None if nothing in it is bfloat16.
+
+    A step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined.
+    """
     if torch.bfloat16 not in (row.param.dtype, row.exp_avg.dtype, row.exp_avg_sq.dtype):
         return None
-    device = row.step.device
-    seed = torch.full((), (row.place ^ 0x9E3779B9) - 2**32, dtype=torch.int32, device=device)
-    seed = mix(seed) + 2 * row.step.int()
-    return NoiseKeys(moments=mix(seed), param=mix(seed + 1))
+    seed = mix_number((row.place ^ 0x9E3779B9) & 0xFFFFFFFF)
+    if row.step.is_cpu and not torch.compiler.is_compiling():
+        step = row.step.item()
+        seed += 2 * int(step) if 0 <= step < 2**53 else 0
+        return NoiseKeys(
+            moments=as_int32(mix_number(seed & 0xFFFFFFFF)),
+            param=as_int32(mix_number(seed + 1 & 0xFFFFFFFF)),
+        )
+    is_count = (row.step >= 0) & (row.step < 2**53)
+    seeds = (2 * torch.where(is_count, row.step, 0).long() + seed).int()
+    return NoiseKeys(moments=mix(seeds), param=mix(seeds + 1))
+
+
+def as_int32(number: int) -> int:
+    """Return the signed number with the bits of an unsigned 32-bit one."""
+    return number - 2**32 if number >= 2**31 else number
 
 
 def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:

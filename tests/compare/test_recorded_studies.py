@@ -1,0 +1,51 @@
+"""Every recorded study is drawn again from its records alone, with the recorded numbers."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from compare_cases import run_command
+
+RECORDS = Path(__file__).parents[2] / "benchmarks" / "records"
+STUDIES = [file.parent for file in sorted(RECORDS.glob("*/runs.jsonl"))]
+
+
+def differing(recorded, drawn, place=""):
+    """Return the places where two values of JSON differ."""
+    if isinstance(recorded, dict) and isinstance(drawn, dict):
+        keys = sorted(recorded.keys() | drawn.keys())
+        pairs = [(f"{place}.{k}", recorded.get(k, "none"), drawn.get(k, "none")) for k in keys]
+    elif isinstance(recorded, list) and isinstance(drawn, list) and len(recorded) == len(drawn):
+        both = zip(recorded, drawn, strict=True)
+        pairs = [(f"{place}[{i}]", a, b) for i, (a, b) in enumerate(both)]
+    else:
+        return [] if recorded == drawn else [place]
+    return [found for name, a, b in pairs for found in differing(a, b, name)]
+
+
+def test_there_are_recorded_studies():
+    assert len(STUDIES) >= 7
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_a_recorded_study_is_drawn_again_with_the_same_numbers_and_verdicts(study, tmp_path):
+    for name in ("spec.json", "runs.jsonl"):
+        shutil.copy(study / name, tmp_path)
+    assert run_command("report", tmp_path) == 0
+    recorded = json.loads((study / "summary.json").read_text())
+    drawn = json.loads((tmp_path / "summary.json").read_text())
+    # the sentence may be worded anew; its numbers may not
+    sentences = [re.findall(r"[-+]?\d+\.?\d*", s.pop("sentence")) for s in (recorded, drawn)]
+    assert sentences[0] == sentences[1]
+    assert differing(recorded, drawn) == []
+    figures = {file.name for file in (study / "figures").iterdir()}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == figures
+
+
+def test_a_difference_anywhere_would_be_found():
+    one = {"arms": [{"scores": [1.0, 2.0], "verdict": "better"}], "n": 3}
+    other = {"arms": [{"scores": [1.0, 2.5], "verdict": "worse"}], "n": 3, "new": None}
+    assert differing(one, other) == [".arms[0].scores[1]", ".arms[0].verdict", ".new"]
+    assert differing(one, {"arms": []}) == [".arms", ".n"]
