@@ -63,6 +63,7 @@ REFUSED = [
         RADAM,
         'optimizer = "torch.optim.Adamx"',
         "line 39: block.arm.optimizer the class 'torch.optim.Adamx' cannot be imported: "
+        "AttributeError: "
         "module 'torch.optim' has no attribute 'Adamx'.",
     ),
     (
@@ -105,7 +106,7 @@ REFUSED = [
         RADAM,
         'optimizer = "torch.optim.LBFGS"',
         "line 40: block.arm.tune gives {'lr': 0.0003}, which torch.optim.LBFGS refuses: "
-        "LBFGS.step() missing 1 required positional argument: 'closure'.",
+        "TypeError: LBFGS.step() missing 1 required positional argument: 'closure'.",
     ),
 ]
 # the same for the built-in language spec; None: allowed

@@ -1,4 +1,4 @@
-"""A study ends with the same numbers, whatever happens on the way: it is truncated, full, half failed or someone else's."""
+"""A study ends with the same numbers, whatever happens on the way."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import resource
 import shutil
 from pathlib import Path
 
+import compare_cases
 import pytest
 from compare_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
@@ -13,6 +14,7 @@ from dualadam.compare.execution import StudyStore, execute, open_study, read_rec
 from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec, parse_spec
 from dualadam.errors import FailedRunsError
+from dualadam.harness.executors import process_executor
 from dualadam.harness.progress import Progress
 
 
@@ -48,7 +50,7 @@ def test_a_finished_run_is_one_line_of_strict_json_under_its_key():
     assert len({r["key"] for r in records}) == NUM_RUNS
 
 
-# what is on disk when it goes on: nothing whole, tuning half done, all tuned, judging half done, everything
+# records on disk: none, half of the tuning, all of it, half of the judging, everything
 @pytest.mark.parametrize("kept", [0, 1, 6, 11, NUM_RUNS])
 def test_going_on_with_a_truncated_last_line_ends_with_the_same_numbers(tmp_path, kept):
     whole = lines()
@@ -71,7 +73,7 @@ def test_what_is_on_disk_is_not_run_again(tmp_path):
 
 
 def test_a_disk_that_is_full_loses_nothing(tmp_path):
-    """A real limit on the size of files: the write stops in the middle of a line, as on a full disk."""
+    """A real limit on the size of files stops the write in the middle of a line."""
     whole = lines()
     limit = sum(map(len, whole[:4])) + len(whole[4]) // 2
     old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -94,7 +96,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
     start_with(tmp_path, whole[0] + whole[1][:50] + b"\n" + whole[2])
     with pytest.raises(
         ValueError,
-        match=r"runs\.jsonl, line 2 is damaged \(.*\)\. Remove the line; its run will be repeated\.",
+        match=r"runs\.jsonl, line 2 is damaged \(.*\)\. Remove the line; its run will be repeated",
     ):
         study(TINY, tmp_path)
 
@@ -132,9 +134,12 @@ def test_runs_that_raise_are_named_and_all_others_finish(tmp_path):
     with pytest.raises(FailedRunsError) as error:
         study(text, tmp_path)
     said = str(error.value).splitlines()
+    own = compare_cases.__file__
+    code = Path(own).read_text().splitlines()
+    line = 1 + next(k for k, text in enumerate(code) if "raise ArithmeticError" in text)
     assert said[:2] == [
         "2 of 6 runs failed:",
-        "  Stumbling, point 0: ArithmeticError: stumbled at step 3",
+        f"  Stumbling, point 0: ArithmeticError: stumbled at step 3 ({own}, line {line})",
     ]
     assert said[-1] == f"What finished is in {tmp_path / 'runs.jsonl'}."
     kept = [r.run.arm for r in read_records(tmp_path)]
@@ -159,7 +164,7 @@ def test_each_line_is_on_the_disk_itself_before_the_next_run_is_waited_for(tmp_p
 def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_their_keys(
     tmp_path,
 ):
-    """The recorded study of the digits was made before ``accumulate``, ``evaluations`` and ``language``."""
+    """The study was made before ``accumulate``, ``evaluations`` and ``language`` existed."""
     recorded = Path(__file__).parents[2] / "benchmarks" / "records" / "2026-11-24_digits"
     for name in ("spec.json", "runs.jsonl"):
         shutil.copy(recorded / name, tmp_path)
@@ -168,3 +173,44 @@ def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_
     plan, store = make_plan(spec), StudyStore(tmp_path, spec)
     runs = [*plan.tuning_runs, *plan.judged_runs(plan.winners(store.records.values()))]
     assert {run.key for run in runs} == set(store.records)
+
+
+FATAL = {
+    "exits": ("sys.exit", "0", "SystemExit: 0 ("),
+    "ends its process": ("os._exit", "0", "its process ended with exit status 0."),
+    "crashes": ("signal.raise_signal", "signal.SIGSEGV", "its process was ended by SIGSEGV."),
+}
+OWN_ARM = """
+import os, signal, sys, torch
+class Fatal(torch.optim.SGD):
+    steps = 0
+    def step(self, closure=None):
+        Fatal.steps += 1
+        if Fatal.steps > 3:
+            print("about to end")
+            sys.stdout.flush()
+            {call}({argument})
+        return super().step(closure)
+"""
+
+
+@pytest.mark.parametrize("how", FATAL)
+def test_an_arm_that_ends_its_process_fails_alone_and_is_named(tmp_path, monkeypatch, how):
+    call, argument, said = FATAL[how]
+    module = f"fatal_arm_{call.replace('.', '_')}"
+    (tmp_path / f"{module}.py").write_text(OWN_ARM.format(call=call, argument=argument))
+    monkeypatch.syspath_prepend(tmp_path)  # spawned workers take it over
+    text = TINY.replace('optimizer = "AdamW"\n', f'optimizer = "{module}.Fatal"\n')
+    spec = parse_spec(text)
+    with (
+        open_study(tmp_path / "out", spec) as store,
+        process_executor(2) as (executor, width),
+        pytest.raises(FailedRunsError, match=r"^2 of 6 runs failed:") as error,
+    ):
+        execute(make_plan(spec), store, executor, width)
+    assert f"AdamW, point 0: {said}" in str(error.value)
+    kept = [record.run.arm for record in read_records(tmp_path / "out")]
+    assert sorted(kept) == ["Adam + warm-up"] * 2 + ["DualAdam"] * 2
+    logs = list((tmp_path / "out" / "logs").iterdir())
+    assert {log.read_text() for log in logs} == {"about to end\n"}
+    assert len(logs) == 2

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dualadam.errors import FailedRunsError
-from dualadam.harness import executors
+from dualadam.harness import processes
 from dualadam.harness.executors import process_executor, run_window
 from dualadam.harness.progress import Progress
 
@@ -95,12 +95,33 @@ def test_what_the_store_raises_ends_the_study():
         window([1, 2], keep=full)
 
 
-def test_a_worker_that_dies_is_a_failed_run_with_a_remedy():
-    with (
-        process_executor(1) as (executor, width),
-        pytest.raises(FailedRunsError, match=r"^A worker process died; .* --workers 1 needs less"),
-    ):
-        window([1], lambda status: executor.submit(os._exit, status), width)
+DEATHS = {
+    "an exit": ((os._exit, 3), "its process ended with exit status 3."),
+    "an exit that claims success": ((os._exit, 0), "its process ended with exit status 0."),
+    "a crash": ((signal.raise_signal, signal.SIGSEGV), "its process was ended by SIGSEGV."),
+    "a kill": (
+        (signal.raise_signal, signal.SIGKILL),
+        "its process was ended by SIGKILL, as the system does where memory runs out.",
+    ),
+}
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_a_worker_that_dies_fails_its_own_piece_and_a_new_one_takes_its_place(death: str):
+    (function, argument), sentence = DEATHS[death]
+    calls = [(os.getpid,), (function, argument), (os.getpid,), (os.getpid,)]
+    kept: list[int] = []
+    with process_executor(2) as (executor, width):
+        failures = run_window(
+            calls,
+            lambda call: executor.submit(*call),
+            width,
+            kept.append,
+            label=str,
+            progress=Progress(),
+        )
+    assert [(call[0], str(error)) for call, error in failures] == [(function, sentence)]
+    assert len(kept) == 3
 
 
 def test_workers_have_one_thread_and_ignore_ctrl_c():
@@ -131,7 +152,7 @@ def test_an_exception_kills_the_workers_and_what_they_run():
 def test_workers_start_where_signals_cannot_be_blocked_as_on_windows(monkeypatch):
     kept = ("SIGINT", "SIG_IGN", "signal")  # all that Windows has of what the executors use
     theirs = SimpleNamespace(**{name: getattr(signal, name) for name in kept})
-    monkeypatch.setattr(executors, "signal", theirs)
+    monkeypatch.setattr(processes, "signal", theirs)
     with process_executor(1) as (executor, _):
         assert executor.submit(torch.get_num_threads).result(timeout=60) == 1
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, SpecText, nearest
+from dualadam.harness.isolation import last_line
 from dualadam.tasks import (
     TASKS,
     ProblemEntry,
@@ -181,7 +182,8 @@ def _step_mistakes(arm: Arm) -> Iterator[Mistake]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try_step(arm.optimizer, settings)
-        except Exception as error:  # a class of the user's own may raise anything
-            message = f"gives {settings}, which {arm.optimizer} refuses: {error}"
+        except (Exception, SystemExit) as error:  # a class of the user's own may raise anything
+            reason = str(error) if isinstance(error, ValueError) else last_line(error)
+            message = f"gives {settings}, which {arm.optimizer} refuses: {reason}"
             yield Mistake(("tune" if arm.tune else "args",), message)
             return

@@ -17,11 +17,19 @@ from dualadam.compare.spec_file import SPEC_FILE
 from dualadam.compare.train import train
 from dualadam.errors import FailedRunsError
 from dualadam.harness.executors import Width, run_window
+from dualadam.harness.isolation import call_isolated
 from dualadam.harness.progress import Progress
-from dualadam.harness.store import Store, check_identity, read_lines, sole_writer
+from dualadam.harness.store import (
+    Store,
+    check_identity,
+    make_folder,
+    read_lines,
+    sole_writer,
+)
 from dualadam.tasks import HERE, Source
 
 RUNS_FILE = "runs.jsonl"
+LOGS = "logs"  # what runs print, a file each
 
 
 class StudyStore(Store[Record]):
@@ -109,13 +117,17 @@ def execute(
         FailedRunsError: some runs raised. All others have been made.
     """
     progress = progress or Progress()
+    make_folder(store.folder / LOGS)
     tuning = plan.tuning_runs
     done = sum(run.key in store for run in tuning)
     done += sum(record.run.phase == "judge" for record in store.records.values())
     progress.start(plan.num_runs, done)
 
     def submit(run: Run) -> Future[Record]:
-        return executor.submit(train, run, data=data, device=device, source=source)
+        log = store.folder / LOGS / f"{run.key}.log"
+        return executor.submit(
+            call_isolated, train, run, data=data, device=device, source=source, log=log
+        )
 
     def perform(runs: list[Run]) -> None:
         missing = [run for run in runs if run.key not in store]
@@ -123,7 +135,7 @@ def execute(
             missing, submit, width, store.add, label=lambda run: run.label, progress=progress
         )
         if failures:
-            lines = "\n".join(f"  {run.label}: {type(e).__name__}: {e}" for run, e in failures)
+            lines = "\n".join(f"  {run.label}: {error}" for run, error in failures)
             raise FailedRunsError(
                 f"{len(failures)} of {len(runs)} runs failed:\n{lines}\n"
                 f"What finished is in {store.path}."

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from dualadam.compare.warmup import LinearWarmup
 from dualadam.errors import InvalidValueError
+from dualadam.harness.isolation import last_line
 from dualadam.optim import DualAdam, InvAdam
 
 DECOUPLED = {"decoupled_weight_decay": True}
@@ -92,8 +93,10 @@ def find_entry(name: str) -> Entry:
         )
     try:
         cls = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a user's own module may raise anything while it is imported
-        raise InvalidValueError(f"the class {name!r} cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:  # a user's own module may raise anything
+        raise InvalidValueError(
+            f"the class {name!r} cannot be imported: {last_line(error)}."
+        ) from error
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         raise InvalidValueError(
             f"{name!r} must be a subclass of torch.optim.Optimizer, got {cls!r}."

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_text import Mistake, SpecText
 from dualadam.errors import DualAdamError
+from dualadam.harness.isolation import last_line
 from dualadam.tasks import (
     HERE,
     LoadOptions,
@@ -20,7 +21,6 @@ from dualadam.tasks import (
     Task,
     find_task,
     is_reference,
-    last_line,
     num_rows,
 )
 
@@ -60,7 +60,7 @@ def _attempt(what: str, function: Callable[[], Any]) -> tuple[Any, str | None]:
         return function(), None
     except DualAdamError as error:
         return None, str(error)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         return None, f"{what} raised {last_line(error)}"
 
 

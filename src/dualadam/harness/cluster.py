@@ -9,7 +9,8 @@ from concurrent.futures import Executor
 from urllib.parse import urlsplit
 
 from dualadam.errors import InvalidValueError, MissingExtraError, UnreachableError
-from dualadam.harness.executors import Width, use_one_thread
+from dualadam.harness.executors import Width
+from dualadam.harness.processes import use_one_thread
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 Importing it needs torch and NumPy alone. The libraries of a task are imported when it is loaded.
 """
 
-from dualadam.tasks.own import HERE, ProblemEntry, Source, is_reference, last_line
+from dualadam.tasks.own import HERE, ProblemEntry, Source, is_reference
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.protocol import (
     FineTuning,
@@ -42,7 +42,6 @@ __all__ = [
     "find_task",
     "get_task",
     "is_reference",
-    "last_line",
     "map_tensors",
     "num_rows",
     "split_rows",

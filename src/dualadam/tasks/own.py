@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import pickle
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from dualadam.errors import InvalidTypeError, InvalidValueError, MissingFileError
+from dualadam.harness.isolation import last_line
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.problem_task import ProblemTask
 from dualadam.tasks.protocol import FineTuning, LoadOptions, Task, TaskEntry
@@ -74,7 +74,7 @@ def load_function(name: str, source: Source = HERE) -> Callable[..., Any]:
 def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise InvalidValueError(f"{name} cannot be imported: {last_line(error)}.") from error
 
 
@@ -94,35 +94,12 @@ def _import_file(place: str, source: Source) -> ModuleType:
         sys.path.append(str(path.parent))  # for the modules beside the file
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         del sys.modules[name]
         raise InvalidValueError(
             f"{place} cannot be imported: {last_line(error, path.parent)}."
         ) from error
     return module
-
-
-def last_line(error: BaseException, folder: Path | None = None) -> str:
-    """Return an exception as text, with the last place in the user's own files.
-
-    Args:
-        error: what the user's code raised.
-        folder: where the user's files are; None takes every place outside this package.
-    """
-    own = Path(__file__).parents[1]
-    places = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if (
-            Path(frame.filename).is_relative_to(folder)
-            if folder
-            else not Path(frame.filename).is_relative_to(own) and "<" not in frame.filename
-        )
-    ]
-    text = f"{type(error).__name__}: {error}".rstrip(".")
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{text} ({error.filename}, line {error.lineno})"
-    return f"{text} ({places[-1].filename}, line {places[-1].lineno})" if places else text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +144,7 @@ def own_task(name: str, source: Source = HERE) -> ProblemEntry:
     function = load_function(name, source)
     try:
         problem = function()
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise InvalidValueError(f"{name} raised {last_line(error)}.") from error
     if not isinstance(problem, Problem):
         raise InvalidTypeError(
