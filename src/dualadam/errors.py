@@ -4,6 +4,12 @@ Each class is a built-in exception too, so that ``except ValueError`` works. The
 torch's own exceptions, in torch's wording, and do not use this module.
 """
 
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+
 
 class DualAdamError(Exception):
     """Base class. The message names the error and the remedy.
@@ -45,3 +51,27 @@ class NotConvergedError(DualAdamError, RuntimeError):
     """An iteration ended before it met its tolerance."""
 
     exit_status = 1
+
+
+def last_line(error: BaseException, folder: Path | None = None) -> str:
+    """Return an exception as text, with the last place in the user's own files.
+
+    Args:
+        error: what the user's code raised.
+        folder: where the user's files are; None takes every place outside this package, Python
+            and the installed packages.
+    """
+    text = f"{type(error).__name__}: {error}".rstrip(".").removesuffix(": ")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text} ({error.filename}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if _is_own(frame.filename, folder)]
+    return f"{text} ({places[-1].filename}, line {places[-1].lineno})" if places else text
+
+
+def _is_own(filename: str, folder: Path | None) -> bool:
+    path = Path(filename)
+    if folder is not None:
+        return path.is_relative_to(folder)
+    others = (Path(__file__).parent, Path(sys.base_prefix), Path(sys.prefix))
+    return path.is_absolute() and not any(path.is_relative_to(other) for other in others)

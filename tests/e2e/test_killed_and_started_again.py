@@ -200,13 +200,12 @@ def test_ctrl_c_ends_it_within_seconds_with_a_sentence_on_how_to_go_on(story, bl
     assert "Traceback" not in stage.output
 
 
-def test_a_worker_that_dies_is_a_sentence_and_status_1(story):
+def test_a_worker_that_dies_fails_its_run_alone_with_status_1(story):
     stage = story["worker killed"]
     assert stage.status == 1
-    assert (
-        "dualadam: A worker process died; it may have run out of memory. "
-        "Start again to go on; --workers 1 needs less memory." in stage.output
-    )
+    assert "dualadam: 1 of 6 runs failed:" in stage.output
+    memory = "as the system does where memory runs out."
+    assert f"its process was ended by SIGKILL, {memory}" in stage.output
     assert "Traceback" not in stage.output
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, SpecText, nearest
-from dualadam.harness.isolation import last_line
+from dualadam.errors import last_line
 from dualadam.tasks import (
     TASKS,
     ProblemEntry,

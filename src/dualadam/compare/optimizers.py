@@ -12,8 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from dualadam.compare.warmup import LinearWarmup
-from dualadam.errors import InvalidValueError
-from dualadam.harness.isolation import last_line
+from dualadam.errors import InvalidValueError, last_line
 from dualadam.optim import DualAdam, InvAdam
 
 DECOUPLED = {"decoupled_weight_decay": True}

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_text import Mistake, SpecText
-from dualadam.errors import DualAdamError
-from dualadam.harness.isolation import last_line
+from dualadam.errors import DualAdamError, last_line
 from dualadam.tasks import (
     HERE,
     LoadOptions,

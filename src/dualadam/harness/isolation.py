@@ -6,15 +6,13 @@ import contextlib
 import multiprocessing
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dualadam.errors import DualAdamError
+from dualadam.errors import DualAdamError, last_line
 
 R = TypeVar("R")
-PACKAGE = Path(__file__).parents[1]
 
 
 class PieceError(RuntimeError):
@@ -41,30 +39,6 @@ def call_isolated(
             raise PieceError(str(error)) from None
         except (Exception, SystemExit, KeyboardInterrupt) as error:
             raise PieceError(last_line(error)) from None
-
-
-def last_line(error: BaseException, folder: Path | None = None) -> str:
-    """Return an exception as text, with the last place in the user's own files.
-
-    Args:
-        error: what the user's code raised.
-        folder: where the user's files are; None takes every place outside this package, Python
-            and the installed packages.
-    """
-    text = f"{type(error).__name__}: {error}".rstrip(".").removesuffix(": ")
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{text} ({error.filename}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if _is_own(frame.filename, folder)]
-    return f"{text} ({places[-1].filename}, line {places[-1].lineno})" if places else text
-
-
-def _is_own(filename: str, folder: Path | None) -> bool:
-    path = Path(filename)
-    if folder is not None:
-        return path.is_relative_to(folder)
-    others = (PACKAGE, Path(sys.base_prefix), Path(sys.prefix))
-    return path.is_absolute() and not any(path.is_relative_to(other) for other in others)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
@@ -85,10 +86,11 @@ class _Slot:
 
 def how_it_ended(process: BaseProcess | None) -> str:
     """Return a sentence about the end of a process that died in the middle of its work."""
-    code = None
-    if process is not None:
-        process.join(timeout=5)
+    code, deadline = None, time.monotonic() + 5
+    # another thread may be reaping the process: its status is then there a moment later
+    while process is not None and code is None and time.monotonic() < deadline:
         code = process.exitcode
+        time.sleep(0.01)
     if code is None:
         return "its process ended."
     if code >= 0:

@@ -14,8 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dualadam.errors import InvalidTypeError, InvalidValueError, MissingFileError
-from dualadam.harness.isolation import last_line
+from dualadam.errors import InvalidTypeError, InvalidValueError, MissingFileError, last_line
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.problem_task import ProblemTask
 from dualadam.tasks.protocol import FineTuning, LoadOptions, Task, TaskEntry
