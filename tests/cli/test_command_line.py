@@ -18,6 +18,7 @@ from dualadam.compare import report
 from dualadam.compare.execution import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
+from dualadam.errors import DualAdamError
 from dualadam.tasks import TASKS
 from dualadam.tasks.images.models import MODELS
 
@@ -124,7 +125,7 @@ def test_a_mistyped_command_is_status_2_with_its_usage(arguments, capsys):
 
 
 def test_debug_shows_the_traceback_of_the_same_error():
-    with pytest.raises(ValueError, match="no-such-spec"):
+    with pytest.raises(DualAdamError, match="no-such-spec"):
         run_command("--debug", "compare", "no-such-spec")
 
 
@@ -153,6 +154,15 @@ def test_help_loads_nothing_heavier_than_torch():
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
     assert not {"pydantic", "scipy", "matplotlib", "jinja2"} & set(run.stdout.split())
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(folder):
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr(report, "write_report", fail)
+    with pytest.raises(ValueError, match="shapes do not match"):
+        run_command("report", "somewhere")
 
 
 def test_a_dry_run_with_its_data_warns_of_nothing(tmp_path, capsys):

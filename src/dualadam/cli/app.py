@@ -17,6 +17,7 @@ from dualadam.cli.flatness import flatness
 from dualadam.cli.list import list_names
 from dualadam.cli.report import report
 from dualadam.cli.speed import speed
+from dualadam.errors import DualAdamError
 
 INTERRUPTED = 130  # the exit status of a shell command that SIGINT ended
 
@@ -72,8 +73,9 @@ app.command()(speed)
 def main(argv: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit statuses: 0 for success, 1 for failed runs, 2 for bad input, 130 for Ctrl-C. Bad input is
-    explained on stderr; ``--debug`` shows the traceback too.
+    Exit statuses: 0 for success, 1 for failed runs, 2 for bad input, 130 for Ctrl-C. What a user
+    can correct is explained on stderr, and ``--debug`` shows its traceback. Any other exception is
+    a bug and keeps its traceback.
 
     Args:
         argv: the arguments; None takes those of the process.
@@ -83,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.path.append(os.getcwd())  # a spec may name an optimizer class from this folder
     try:
         app(argv, prog_name="dualadam", standalone_mode=True)
-    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+    except DualAdamError as error:
         if "--debug" in argv:
             raise
         print(f"dualadam: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, RuntimeError) else 2)
+        sys.exit(error.exit_status)
