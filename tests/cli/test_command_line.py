@@ -94,6 +94,14 @@ REFUSED = [
         "device must be one that torch has here, such as cpu, got 'cuda:99'",
     ),
     (["flatness", "nowhere.pt"], "nowhere.pt"),
+    (["compare", "x" * 5000], "cannot be read: File name too long."),
+    (["report", "x" * 5000], "cannot be read: File name too long."),
+    (["compare", "digits", "--out", "x" * 5000], "cannot be written: File name too long."),
+    (["compare", "digits", "--out", "/dev/null/x"], "/dev/null/x cannot be written: Not a dir"),
+    (["compare", "digits", "--cluster", "nowhere"], "--cluster must be the address of a Dask"),
+    (["escape", "--out", "/dev/null/x"], "/dev/null/x cannot be written: Not a directory."),
+    (["escape-networks", "--out", "/dev/null/x"], "/dev/null/x cannot be written: Not a dir"),
+    (["speed", "--record", "nowhere.json"], "nowhere.json cannot be read: No such file"),
 ]
 
 

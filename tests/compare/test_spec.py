@@ -239,3 +239,18 @@ def test_a_damaged_spec_of_a_study_is_refused(tmp_path, change, message):
     file.write_text(json.dumps(json.loads(load_spec("digits").model_dump_json()) | change))
     with pytest.raises(SpecError, match="^" + re.escape(f"{file}: {message}")):
         load_study_spec(file.parent)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "is not JSON."),
+        (b"[]", "must be an object, got []."),
+        (b"\xff", "is not a text file in UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_spec_of_a_study_is_refused(tmp_path, content, message):
+    file = tmp_path / "spec.json"
+    file.write_bytes(content)
+    with pytest.raises(SpecError, match="^" + re.escape(f"{file} {message}")):
+        load_study_spec(tmp_path)

@@ -71,7 +71,7 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
-    from dualadam.harness.cluster import dask_executor
+    from dualadam.harness.cluster import check_reachable, dask_executor
     from dualadam.harness.environment import num_cores
     from dualadam.harness.executors import process_executor
     from dualadam.harness.progress import ConsoleProgress
@@ -107,7 +107,9 @@ def compare(
             cost = estimate_cost(plan, executor, width(), device=device, source=own)
         tables.print_estimate(cost, console)
         return
-    if not cluster:  # whose machines have devices and folders of their own
+    if cluster:  # its machines have devices and folders of their own
+        check_reachable(cluster)
+    else:
         for note in check_machine(spec, data=data, device=device):
             errors.print(f"Warning: {note}")
     folder = out or Path("runs") / spec.name

@@ -83,8 +83,12 @@ class _Lines(Progress):
 
 
 def _read(path: Path) -> Any:
+    from dualadam.harness.store import reading
+
+    with reading(path):
+        content = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content)
     except ValueError as error:
         raise InvalidValueError(
             f"--record must be a file that `dualadam speed --out` wrote, but {path} is not JSON."

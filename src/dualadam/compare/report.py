@@ -34,7 +34,7 @@ from dualadam.compare.wording import (
     with_unit,
 )
 from dualadam.errors import InvalidValueError
-from dualadam.harness.store import make_folder, write_whole, writing
+from dualadam.harness.store import make_folder, reading, write_whole, writing
 
 
 def write_report(folder: Path) -> Summary:
@@ -47,7 +47,9 @@ def write_report(folder: Path) -> Summary:
         InvalidValueError: the folder holds no study, or an unfinished or damaged one.
         UnreachableError: a file cannot be read or written.
     """
-    if not (folder / SPEC_FILE).exists():
+    with reading(folder):
+        is_study = (folder / SPEC_FILE).exists()
+    if not is_study:
         raise InvalidValueError(
             f"{folder} must be the output folder of a comparison, but it has no {SPEC_FILE}."
         )

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from dualadam.compare.check import unknown_names
 from dualadam.compare.recorded_task import with_recorded_task
 from dualadam.compare.spec import Arm, Block, Primary, Spec
-from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, nearest
+from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, ended, nearest
 from dualadam.harness.store import reading
 
 SPEC_FILE = "spec.json"
@@ -59,11 +59,11 @@ def read_spec_text(source: str | Path) -> SpecText:
     if str(source) in builtin_specs():
         return SpecText((BUILTIN / f"{source}.toml").read_text(), f"{source}.toml")
     path = Path(source)
-    if not path.is_file():
-        raise SpecError(
-            f"spec must be a TOML file or a built-in name, got {str(source)!r}; "
-            f"{nearest(source, builtin_specs())}"
-        )
+    with reading(path):
+        is_file = path.is_file()
+    if not is_file:
+        message = f"spec must be a TOML file or a built-in name, got {str(source)!r}"
+        raise SpecError(ended(f"{message}; {nearest(source, builtin_specs())}"))
     return SpecText(_read(path), str(path))
 
 
@@ -121,6 +121,8 @@ def _mistake(error: ErrorDetails) -> Mistake:
         case "extra_forbidden":
             table = _TABLES.get(keys[:-1], Spec)
             message = f"is not a key of a spec; {nearest(keys[-1], table.model_fields)}"
+        case "json_invalid":
+            message = "is not JSON"
         case "missing":
             message = "is missing"
         case "spec":

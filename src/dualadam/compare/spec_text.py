@@ -44,8 +44,7 @@ class SpecText:
         line = self.line_of(mistake.place)
         where = f"{self.name}, line {line}" if line else self.name
         key = ".".join(part for part in mistake.place if isinstance(part, str))
-        message = mistake.message.rstrip(".")
-        return f"{where}: {key} {message}" + ("" if message.endswith("?") else ".")
+        return ended(f"{where}: {key} {mistake.message}" if key else f"{where} {mistake.message}")
 
     def line_of(self, place: Sequence[str | int]) -> int | None:
         """Return the line of the deepest part of a place that the text has, or None."""
@@ -69,6 +68,12 @@ class SpecText:
             if len(here) > depth and list(place[: len(here)]) == here:
                 depth, found = len(here), number
         return found
+
+
+def ended(sentence: str) -> str:
+    """Return a sentence with its full stop, unless it ends in a question."""
+    sentence = sentence.rstrip(".")
+    return sentence if sentence.endswith("?") else f"{sentence}."
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

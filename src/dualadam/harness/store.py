@@ -177,9 +177,9 @@ def make_folder(folder: Path) -> None:
         InvalidValueError: the path is a file.
         UnreachableError: the folder cannot be created.
     """
-    if folder.exists() and not folder.is_dir():
-        raise InvalidValueError(f"--out must be a folder, but {folder} is a file.")
     with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise InvalidValueError(f"--out must be a folder, but {folder} is a file.")
         folder.mkdir(parents=True, exist_ok=True)
 
 
