@@ -17,6 +17,8 @@ from compare_cases import LONGER, NUM_RUNS, by_key, command, environment, finish
 
 from dualadam.compare.execution import read_records
 
+# jax, which other tests load into this process, warns of the fork that preexec_fn makes
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
 
 

@@ -15,14 +15,12 @@ from dualadam.jax import dualadam, scale_by_dualadam
 
 DURATION, AFTER = 20, 40
 SETTINGS: dict[str, dict[str, Any]] = {
-    "plain": {"learning_rate": 0.01, "weight_decay": 0.0},
-    "decay": {"learning_rate": 0.01, "weight_decay": 0.1},
     "masked decay": {"learning_rate": 0.01, "weight_decay": 0.1, "mask": MASK},
     "schedules": {
         "learning_rate": optax.cosine_decay_schedule(0.01, 100),
         "weight_decay": optax.linear_schedule(0.0, 0.1, 100),
     },
-    "other betas and eps": {
+    "other betas and eps, no decay": {
         "learning_rate": 0.01,
         "b1": 0.5,
         "b2": 0.9,

@@ -42,7 +42,7 @@ def dualadam(
     The step is exactly the Adam step times :math:`w_t = \xi t + (1 - \xi t) r_t^2`. In ordinary
     training :math:`r_t^2` is far below 1, and DualAdam is Adam with a linear warm-up of
     1 / switch_rate steps; elsewhere the inverse part grows with the square of the loss scale.
-    ``dualadam.jax.diagnose`` says which of the two a training is.
+    ``dualadam.jax.diagnose`` says which of the two holds in a training.
 
     The state is that of ``optax.adamw`` with the same ``weight_decay`` and ``mask``: each takes the
     state of the other. From the first step with :math:`\alpha_t = 0` on, the updates are those of
