@@ -1,4 +1,4 @@
-"""The control is exact: where gradients are tiny, DualAdam's training is Adam's with a linear warm-up, step for step."""
+"""Where gradients are tiny, DualAdam's training is Adam's with a linear warm-up, step by step."""
 
 from dataclasses import replace
 
@@ -13,7 +13,10 @@ STEPS, SCALE = 40, 1e-6
 
 
 class Smooth:
-    """Digits in float64 with a network without dead units: with eps = 0 a gradient that is exactly 0 would be 0 / 0."""
+    """Digits in float64, with a network without dead units.
+
+    With eps = 0, a gradient that is exactly 0 would give 0 / 0.
+    """
 
     def __init__(self, task):
         self.task, self.num_train = task, task.num_train
@@ -51,8 +54,8 @@ def test_with_gradients_times_1e_6_and_eps_0_dualadam_equals_the_control(xi):
     )
     ours = trained(replace(run, optimizer="DualAdam"))
     for name in ("AdamW+warmup", "Adam+warmup"):
-        # The inverse part is r^2 (1 - xi t) / (xi t) of Adam's, at most (1e-6 max|g|)^2 / xi = 1e-10 with gradients below 1; training
-        # amplifies it no more than a hundredfold in 40 steps.
+        # The inverse part is r^2 (1 - xi t) / (xi t) of Adam's, at most (1e-6 max|g|)^2 / xi, which
+        # is 1e-10 with gradients below 1. Training amplifies it at most a hundredfold in 40 steps.
         assert torch.allclose(ours, trained(replace(run, optimizer=name)), rtol=0, atol=1e-8)
 
 

@@ -1,4 +1,7 @@
-"""Studies of language tasks from their files to the report: lines of one's own, tiny random models, and the real MiniLM and texts."""
+"""Studies of language tasks, from their files to the report.
+
+They use JSON lines with tiny random models, and real texts with MiniLM.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,18 @@ primary = {{ arm = "DualAdam", against = "Adam + warm-up", margin = 0.5 }}
 
 [[block]]
 arm = [
-    {{ name = "Adam + warm-up", optimizer = "Adam+warmup", tune = {{ lr = [1e-3, 1e-2], switch_rate = [0.3, 0.9] }} }},
-    {{ name = "DualAdam", optimizer = "DualAdam", tune = {{ lr = [1e-3, 1e-2], switch_rate = [0.3, 0.9] }} }},
+    {{ name = "Adam + warm-up", optimizer = "Adam+warmup", tune = {tune} }},
+    {{ name = "DualAdam", optimizer = "DualAdam", tune = {tune} }},
 ]
 """
+TUNE = "{ lr = [1e-3, 1e-2], switch_rate = [0.3, 0.9] }"
 
 
 def write_study(folder, **options):
-    """A spec, and forty examples of one's own: prompts that are answered by their first words, or texts with its class; some too long."""
+    """Write a spec and forty examples, some too long; return the command that runs them.
+
+    The answer to a prompt is its first words; the label of a text is its first word.
+    """
     generation = options["task"] == "jsonl-generation"
     rows = []
     for k in range(40):
@@ -61,7 +68,7 @@ def write_study(folder, **options):
             else {"text": text, "label": words[0]}
         )
     (folder / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    (folder / "own.toml").write_text(SPEC.format(**options))
+    (folder / "own.toml").write_text(SPEC.format(**options, tune=TUNE))
     return [
         "compare",
         folder / "own.toml",
@@ -74,12 +81,17 @@ def write_study(folder, **options):
     ]
 
 
-@pytest.mark.parametrize(("task", "model", "metric", "language"), [
+LORA = 'parameters = "lora"\nlora_rank = 2\nmax_new_tokens = 3'
+HALF_PRECISION = 'dtype = "bfloat16"\ngradient_checkpointing = true'
+WHOLE_WAY = [
     ("jsonl-generation", "llama", "perplexity", "packed = true\nmax_new_tokens = 3"),
-    ("jsonl-generation", "llama", "exact_match", 'parameters = "lora"\nlora_rank = 2\nmax_new_tokens = 3'),
+    ("jsonl-generation", "llama", "exact_match", LORA),
     ("jsonl-classification", "bert", "macro_f1", 'parameters = "last-1"'),
-    ("jsonl-classification", "llama", "accuracy", 'dtype = "bfloat16"\ngradient_checkpointing = true'),
-])  # fmt: skip
+    ("jsonl-classification", "llama", "accuracy", HALF_PRECISION),
+]
+
+
+@pytest.mark.parametrize(("task", "model", "metric", "language"), WHOLE_WAY)
 def test_a_model_in_a_folder_and_lines_of_ones_own_go_the_whole_way(
     tmp_path, tiny_models, capsys, task, model, metric, language
 ):
@@ -174,10 +186,8 @@ def test_a_dry_run_and_an_estimate_need_no_data(tmp_path, tiny_models, capsys):
     assert re.search(r"6 runs of 4 steps, 1 side by side: about \d+ s", capsys.readouterr().out)
 
 
-def test_grade_school_problems_are_read_from_the_environments_folder_learnt_and_judged_by_their_number(
-    tmp_path, monkeypatch
-):
-    """The task gsm8k from its files to exact match, on a Llama that learns the one answer by heart."""
+def test_grade_school_problems_are_learnt_and_scored_by_their_number(tmp_path, monkeypatch):
+    """The task gsm8k from its files to exact match, with a Llama that learns the only answer."""
     words = ["[UNK]", "</s>", "####", *map(str, range(10)), "how", "many", "so"]
     save_tiny_model(
         tmp_path / "model", "LlamaForCausalLM", words, bos_token_id=None, eos_token_id=1
@@ -279,7 +289,9 @@ def test_flatness_of_a_saved_generator_is_that_of_the_mean_over_all_tokens_of_it
 
 
 @pytest.mark.parametrize(("name", "sizes"), [
-    ("bbc-news", (1275, 319, 531)), ("rotten-tomatoes", (7565, 1973, 3214)), ("20-newsgroups", (10_136, 1126, 7521)),
+    ("bbc-news", (1275, 319, 531)),
+    ("rotten-tomatoes", (7565, 1973, 3214)),
+    ("20-newsgroups", (10_136, 1126, 7521)),
     ("gsm-symbolic", (3567, 924, 1450)),
 ])  # fmt: skip
 def test_a_data_set_has_the_sizes_that_the_list_says_and_no_text_in_two_splits(name, sizes):

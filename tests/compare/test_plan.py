@@ -1,4 +1,4 @@
-"""The plan is drawn before anything runs: the same points for every arm, the same batches for every arm of a seed."""
+"""The plan is drawn before anything runs: all arms have the same points and the same seeds."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""One run: reproducible, paired, strict JSON whatever happens, on a machine that has torch and numpy alone."""
+"""A run is reproducible, paired by seed, strict JSON, and needs torch and NumPy alone."""
 
 import json
 import subprocess
@@ -114,8 +114,8 @@ def test_curve_and_diagnosis_cover_the_run_and_only_the_mixed_optimizers_are_dia
     assert train(replace(run, optimizer="AdamW", settings={"lr": 1e-3})).diagnosis == ()
 
 
-def test_looking_changes_no_number_of_the_training():
-    """A tuning run looks once, at the end; a judged run looks at its curve and its diagnosis on the way."""
+def test_evaluations_on_the_way_change_no_number_of_the_training():
+    """A tuning run is evaluated at its end alone, a judged run is also evaluated on the way."""
     run = run_of(optimizer="DualAdam", settings={"lr": 1e-2, "switch_rate": 0.1})
     assert train(run).validation == train(replace(run, phase="tune")).validation
 
@@ -150,7 +150,8 @@ def test_training_imports_torch_and_numpy_alone():
 import sys
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"scipy", "pydantic", "sklearn", "rich", "typer", "matplotlib", "jinja2", "pandas"}:
+        missing = "scipy pydantic sklearn rich typer matplotlib jinja2 pandas".split()
+        if name.partition(".")[0] in missing:
             raise ImportError(f"{name} is not here")
 sys.meta_path.insert(0, Blocker())
 import dualadam.compare.train, dualadam.tasks.images.task

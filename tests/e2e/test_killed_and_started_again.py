@@ -1,4 +1,4 @@
-"""The real command, killed in every way on its way to the end: it goes on, ends with the same numbers and leaves no process behind."""
+"""A study that is killed goes on, ends with the same numbers and leaves no process behind."""
 
 import contextlib
 import io
@@ -77,7 +77,7 @@ class Story:
         return path.read_bytes().splitlines(keepends=True) if path.exists() else []
 
     def start(self, blow, *, new_lines: int, workers: int = 2, terminal: bool = False) -> Stage:
-        """Start the command, wait until it has workers and so many new lines, strike, and watch the end."""
+        """Start the command, wait for workers and for new lines, strike, and watch the end."""
         before = len(self.lines())
         ours, theirs = pty.openpty() if terminal else os.pipe()
         process = subprocess.Popen(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import matplotlib
 
 from dualadam.compare.figures.flatness import flatness
-from dualadam.compare.figures.plot import WIDTH, Plot
+from dualadam.compare.figures.plot import Plot
 from dualadam.compare.figures.scores import differences, learning_rates, seeds
 from dualadam.compare.figures.training import curves, hand_over
 from dualadam.compare.summary import Summary
-from dualadam.harness.figures import COLOURS, STYLE
+from dualadam.harness.figures import STYLE
 
-__all__ = ["COLOURS", "STYLE", "WIDTH", "Plot", "draw"]
+__all__ = ["Plot", "draw"]
 
 FIGURES = (seeds, differences, curves, learning_rates, hand_over, flatness)
 
