@@ -7,17 +7,22 @@ What decides a row was fixed before the runs, in docs/decisions/0012-first-studi
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
+from evidence_comparisons import (
+    NEAR_BEST,
+    controls,
+    flatter,
+    load,
+    regime,
+    rivals,
+    sensitivity,
+)
+from evidence_escapes import escapes, networks
+from evidence_rows import Row
 
-from dualadam.compare import stats
-from dualadam.compare.execution import read_records
-from dualadam.compare.spec import Spec
-from dualadam.compare.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
+from dualadam.compare.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "evidence.md"
@@ -40,288 +45,11 @@ CLAIMS = {
     7: "DualAdam improves fine-tuned language models",
     8: "Where does the inverse part begin to matter?",
 }
-WORDS = {
-    "better": "held",
-    "worse": "not held",
-    "equivalent": "equivalent",
-    "not decided": "not decided",
-}
-NEAR_BEST = 1.0  # percentage points below an arm's best that still count as near it
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the page."""
-
-    claim: int
-    study: str
-    comparison: str
-    result: str
-    verdict: str
 
 
 def find(name: str) -> Path | None:
     """Return the newest record of a study, or None."""
     return max(RECORDS.glob(f"????-??-??_{name}"), default=None)
-
-
-def load(folder: Path) -> Summary:
-    """Return the summary of a recorded comparison."""
-    return summarise(
-        Spec.model_validate_json((folder / "spec.json").read_text()),
-        read_records(folder),
-    )
-
-
-def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
-    """Return an interval as the page shows it; one that contains 0 says so."""
-    mean, low, high = (
-        round(x, digits) + 0.0 for x in (interval.mean, interval.low, interval.high)
-    )  # no -0.00
-    zero = "; contains 0" if interval.low <= 0 <= interval.high else ""
-    return (
-        f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
-    )
-
-
-def minus(first: str, second: str) -> str:
-    """Return the name of the difference of two arms."""
-    return f"{bracketed(first)} - {bracketed(second)}"
-
-
-def over(first: str, second: str) -> str:
-    """Return the name of the ratio of two arms."""
-    return f"{bracketed(first)} / {bracketed(second)}"
-
-
-def bracketed(name: str) -> str:
-    """Return a name in brackets if it has several words."""
-    return f"({name})" if " " in name else name
-
-
-def difference(first: ArmSummary, second: ArmSummary) -> stats.Difference:
-    """Return first - second on the test split, paired over the judged seeds."""
-    return stats.paired_difference(
-        first.scores, second.scores, np.random.default_rng(BOOTSTRAP_SEED)
-    )
-
-
-def rivals(study: str, summary: Summary) -> Iterator[Row]:
-    """Claims 1 and 2: DualAdam against every plain optimizer of its block, Holm-adjusted."""
-    pairs = [
-        (dual, other)
-        for dual in summary.arms
-        if dual.optimizer == "DualAdam"
-        for other in summary.arms
-        if other.block == dual.block and other.optimizer in ("Adam", "AdamW", "NAdam", "RAdam")
-    ]
-    differences = [difference(*pair) for pair in pairs]
-    for (dual, other), d, p in zip(
-        pairs, differences, stats.holm([d.p for d in differences]), strict=True
-    ):
-        verdict = stats.verdict(d, summary.spec.primary.margin)
-        if verdict in ("better", "worse") and p >= 1 - stats.LEVEL:
-            verdict = "not decided"
-        comparison = f"{minus('DualAdam', other.arm)}, {dual.block}"
-        yield Row(
-            1 if other.optimizer == "Adam" else 2,
-            study,
-            comparison,
-            f"{shown(d)}; Holm p = {p:.3f}",
-            WORDS[verdict],
-        )
-
-
-def controls(study: str, summary: Summary) -> Iterator[Row]:
-    """Claim 3, by its own interval, and claim 6: InvAdam - control, and its diverged points."""
-    arms = {(row.block, row.arm): row for row in summary.arms}
-    for row in summary.arms:
-        reference = arms[row.block, summary.control[row.block]]
-        if row.optimizer == "DualAdam":
-            d = difference(row, reference)
-            primary = ", primary" if row is summary.primary else ""
-            margin = f"; margin {summary.spec.primary.margin:g}"
-            yield Row(
-                3,
-                study,
-                f"{minus('DualAdam', reference.arm)}, {row.block}{primary}",
-                shown(d) + margin,
-                WORDS[stats.verdict(d, summary.spec.primary.margin)],
-            )
-        if row.optimizer == "InvAdam":
-            d = difference(row, reference)
-            points = (
-                f"; {row.diverged_points} of {row.num_points} points "
-                f"and {row.diverged} of {d.n} judged runs diverged"
-            )
-            verdict = {"worse": "held", "better": "not held"}.get(
-                stats.verdict(d, summary.spec.primary.margin), "not decided"
-            )
-            yield Row(
-                6,
-                study,
-                f"{minus('InvAdam', reference.arm)}, {row.block}",
-                shown(d) + points,
-                verdict,
-            )
-
-
-def flatter(study: str, summary: Summary) -> Iterator[Row]:
-    """Claim 4: paired ratios of the measures of flatness, over the seeds that have both."""
-    for dual in (row for row in summary.arms if row.optimizer == "DualAdam" and row.flatness):
-        for other in summary.arms:
-            if other.block != dual.block or other.optimizer not in (
-                "Adam",
-                "AdamW",
-                "Adam+warmup",
-                "AdamW+warmup",
-            ):
-                continue
-            for measure, name in (
-                ("top_eigenvalue", "largest eigenvalue"),
-                ("adaptive_sharpness", "adaptive SAM sharpness"),
-            ):
-                logs = list(log_ratios(dual, other, measure))
-                if len(logs) < 2:
-                    continue
-                d = stats.mean_interval(logs)
-                low, mean, high = (float(np.exp(x)) for x in (d.low, d.mean, d.high))
-                verdict = "held" if high < 1 else "not held" if low > 1 else "not decided"
-                one = "; contains 1" if low <= 1 <= high else ""
-                result = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {d.n}{one}"
-                rates = f"lr {dual.setting['lr']:.2g} / {other.setting['lr']:.2g}"
-                yield Row(
-                    4,
-                    study,
-                    f"{name}, {over(dual.arm, other.arm)}, {dual.block}, {rates}",
-                    result,
-                    verdict,
-                )
-
-
-def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
-    """Return ln(first / second) of every seed in which both have the measure."""
-    for a, b in zip(first.judged, second.judged, strict=True):
-        values = [getattr(r.flatness, measure, None) for r in (a, b)]
-        if all(v is not None and v > 0 for v in values):
-            yield float(np.log(values[0] / values[1]))
-
-
-def regime(summary: Summary) -> Iterator[Row]:
-    """Claim 8: the factor from which on a hand-over differs from its control, then every factor.
-
-    All but the primary comparison are Holm-adjusted.
-    """
-    arms = {(row.block, row.arm): row for row in summary.arms}
-    rows = [row for row in summary.arms if row.optimizer == "DualAdam"]
-
-    def factor(row: ArmSummary) -> float:
-        return float(row.judged[0].run.loss_scale)
-
-    for block in dict.fromkeys(row.block for row in rows):
-        mine = sorted((row for row in rows if row.block == block), key=factor)
-        different = [
-            row
-            for row in mine
-            if row.difference and not row.difference.low <= 0 <= row.difference.high
-        ]
-        adjusted = [row for row in different if row.verdict in ("better", "worse")]
-        first, sure = (
-            f"{factor(found[0]):g}" if found else "none" for found in (different, adjusted)
-        )
-        result = (
-            f"smallest factor whose interval excludes 0: {first}; "
-            f"Holm-adjusted, and beyond the margin: {sure}"
-        )
-        verdict = "held" if adjusted else "not decided"
-        yield Row(8, REGIME_TITLE, f"the inverse part begins to matter, {block}", result, verdict)
-    for row in rows:
-        d = row.difference
-        assert d is not None
-        holm = "; primary" if row is summary.primary else f"; Holm p = {d.p_holm:.3f}"
-        diverged = (
-            f"; {row.diverged_points} of {row.num_points} points diverged"
-            if row.diverged_points
-            else ""
-        )
-        control = arms[row.block, summary.control[row.block]]
-        yield Row(
-            8,
-            REGIME_TITLE,
-            f"{minus(row.arm, control.arm)}, {row.block}",
-            shown(d) + holm + diverged,
-            row.verdict,
-        )
-
-
-def escapes(folder: Path) -> Iterator[Row]:
-    """Claim 5, on model landscapes: slopes, InvAdam's selectivity, its time at Adam's lr."""
-    rows = json.loads((folder / "record.json").read_text())["rows"]
-    slopes = [r for r in rows if r["table"] in ("slopes", "mixture")]
-    held = sum(r["verdict"] == "held" for r in slopes)
-    verdict = "held" if held == len(slopes) else "not held"
-    yield Row(
-        5,
-        "escape",
-        "slopes of the exponent within 4 % of quadrature",
-        f"{held} of {len(slopes)}",
-        verdict,
-    )
-
-    def one(label: str) -> tuple[float, float, float]:
-        r = next(r for r in rows if r["label"] == label)
-        return (
-            r["simulated"],
-            r["simulated"] - 1.96 * r["error"],
-            r["simulated"] + 1.96 * r["error"],
-        )
-
-    slope, low, high = one("InvAdam against curvature H")
-    result = f"{slope:.3f} [{low:.3f}, {high:.3f}] where theory has -1.5 and Adam -0.5"
-    yield Row(
-        5,
-        "escape",
-        "InvAdam's slope against curvature is steeper than Adam's",
-        result,
-        "held" if high < -0.5 else "not held",
-    )
-    (inverse, low, high), (adam, _, adam_high) = (
-        one(f"{name}, ln(tau flat / tau sharp)") for name in ("InvAdam", "Adam")
-    )
-    result = f"ln(tau flat / tau sharp) {inverse:.2f} [{low:.2f}, {high:.2f}], Adam {adam:.2f}"
-    yield Row(
-        5,
-        "escape",
-        "InvAdam tells sharp from flat better than Adam",
-        result,
-        "held" if low > adam_high else "not held",
-    )
-    slower, low, high = one("v = 0.5, ln(tau InvAdam / tau Adam)")
-    result = f"ln(tau InvAdam / tau Adam) {slower:+.2f} [{low:+.2f}, {high:+.2f}]"
-    comparison = "InvAdam leaves sooner than Adam at equal learning rate, v = 0.5"
-    yield Row(5, "escape", comparison, result, "held" if high < 0 else "not held")
-
-
-def networks(folder: Path) -> Iterator[Row]:
-    """Claim 5, on a real network: slopes of the exponent, and InvAdam - Adam, as recorded."""
-    for claim in json.loads((folder / "claims.json").read_text())["claims"]:
-        wanted = claim["table"] == "slope of the exponent against H" or claim["label"].startswith(
-            "InvAdam - Adam"
-        )
-        if wanted and "InvAdam" in claim["label"]:
-            zero = "; contains 0" if claim["low"] <= 0 <= claim["high"] else ""
-            interval = f"{claim['value']:+.2f} [{claim['low']:+.2f}, {claim['high']:+.2f}]"
-            result = f"{interval}{zero}; theory {claim['theory']:+.1f}"
-            yield Row(5, "network", f"{claim['table']}, {claim['label']}", result, claim["verdict"])
-
-
-def sensitivity(summary: Summary) -> Iterator[str]:
-    """Yield, per arm, the learning rates within a point of its best on the validation split."""
-    for row in summary.arms:
-        scores = [t.score for t in row.tuning]
-        lrs = [t.setting["lr"] for t in row.tuning if t.score >= max(scores) - NEAR_BEST]
-        near, rates = f"{len(lrs)} of {len(scores)}", f"{min(lrs):.2g} ... {max(lrs):.2g}"
-        yield f"| {summary.label(row)} | {near} | {rates} | {row.diverged_points} |"
 
 
 def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
@@ -341,7 +69,7 @@ def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
                 rows.append(row if row.claim == 6 else replace(row, claim=7))
     if folder := find(REGIME):
         folders[REGIME_TITLE], summaries[REGIME_TITLE] = folder, load(folder)
-        rows += regime(summaries[REGIME_TITLE])
+        rows += regime(REGIME_TITLE, summaries[REGIME_TITLE])
     if folder := find(ESCAPE):
         folders["escape"] = folder
         rows += escapes(folder)

@@ -1,4 +1,4 @@
-"""docs/evidence.md says what the records say, and decides as was fixed beforehand."""
+"""docs/evidence.md follows from the records by the rules that were fixed beforehand."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from dualadam.compare import stats
 from dualadam.compare.run import Flatness
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import evidence
+import evidence_comparisons as comparisons
 
 
 @pytest.fixture(scope="module")
 def digits():
     """Return the summary of the recorded default comparison."""
-    return evidence.load(evidence.find("digits"))
+    return comparisons.load(evidence.find("digits"))
 
 
 def with_scores(summary, change):
-    """Return a summary in which DualAdam's scores are its control's plus a change per seed, and its other rows as they are."""
+    """Return a summary in which DualAdam's scores are its control's plus a change per seed."""
     control = next(row for row in summary.arms if row.arm == "Adam + warm-up")
     arms = [
         replace(row, scores=[a + b for a, b in zip(control.scores, change, strict=True)])
@@ -33,7 +35,7 @@ def with_scores(summary, change):
     return replace(summary, arms=arms)
 
 
-def test_the_page_is_what_the_records_say():
+def test_the_page_follows_from_the_records():
     assert evidence.PAGE.read_text() == evidence.render(), "run: python benchmarks/evidence.py"
 
 
@@ -56,26 +58,28 @@ def test_every_claim_has_a_section_and_one_without_a_study_says_not_run():
 )
 def test_the_control_decides_claim_3_by_its_interval(digits, change, verdict):
     (row,) = (
-        row for row in evidence.controls("digits", with_scores(digits, change)) if row.claim == 3
+        row for row in comparisons.controls("digits", with_scores(digits, change)) if row.claim == 3
     )
     assert row.verdict == verdict
     assert ("contains 0" in row.result) == (verdict in ("equivalent", "not decided"))
 
 
-def test_plain_optimizers_are_compared_with_dualadam_itself_and_adjusted_together(digits):
-    rows = list(evidence.rivals("digits", with_scores(digits, [1.0, 1.1, 0.9, 1.0, 1.05])))
+def test_plain_optimizers_are_compared_with_dualadam_and_holm_adjusted_together(digits):
+    rows = list(comparisons.rivals("digits", with_scores(digits, [1.0, 1.1, 0.9, 1.0, 1.05])))
     assert [(row.claim, row.comparison.split(",")[0]) for row in rows] == [
         (1, "DualAdam - Adam"),
         (2, "DualAdam - NAdam"),
         (2, "DualAdam - RAdam"),
     ]
     raw = [
-        float(evidence.difference(digits.primary, row).p)
+        float(comparisons.difference(digits.primary, row).p)
         for row in digits.arms
         if row.optimizer in ("Adam", "NAdam", "RAdam")
     ]
-    shown = [float(row.result.split("Holm p = ")[1]) for row in evidence.rivals("digits", digits)]
-    assert shown == [pytest.approx(p, abs=5e-4) for p in evidence.stats.holm(raw)]
+    shown = [
+        float(row.result.split("Holm p = ")[1]) for row in comparisons.rivals("digits", digits)
+    ]
+    assert shown == [pytest.approx(p, abs=5e-4) for p in stats.holm(raw)]
 
 
 def test_flatness_is_compared_in_ratios_over_the_seeds_that_have_both(digits):
@@ -92,7 +96,7 @@ def test_flatness_is_compared_in_ratios_over_the_seeds_that_have_both(digits):
     flat = [1.0, 1.1, 0.9, 1.0, None]
     sharp = [2.0, 2.2, 1.8, 2.0, 14.0]
     arms = [measured(row, flat if row.arm == "DualAdam" else sharp) for row in digits.arms]
-    rows = list(evidence.flatter("digits", replace(digits, arms=arms)))
+    rows = list(comparisons.flatter("digits", replace(digits, arms=arms)))
     assert [row.comparison.split(",")[0] for row in rows] == ["largest eigenvalue"] * 2
     for row in rows:
         assert row.result == "0.50 [0.50, 0.50], n = 4"
