@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-llm demo demo-llm test test-integrations check fmt clean
+.PHONY: help setup setup-llm demo demo-llm test test-lowest test-integrations check fmt clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,6 +51,21 @@ demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/langu
 test: setup $(VENV)/.ready-test  ## run the tests (5 minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# The lower bounds in pyproject.toml are true: the tests pass with the oldest versions they allow.
+# torch is the exception. constraints.txt pins it here too, so its own lower bound is not tested.
+# Warnings are not errors here: old versions use what newer libraries below them have deprecated.
+LOWEST := .venv-lowest
+ROOMS := harness tasks compare studies cli
+
+test-lowest:  ## run the fast tests with the oldest dependencies that are allowed
+	@test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --constraint constraints.txt torch uv
+	@$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
+		--resolution lowest-direct --constraint constraints.txt --editable '.[bench,theory,test]'
+	@$(LOWEST)/bin/uv pip list --python $(LOWEST)/bin/python
+	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile -o filterwarnings=default \
+		$(ROOMS:%=tests/%) --ignore tests/compare/test_dask.py
+
 # curvlinops needs backpack, and backpack asks for torchvision, which it does not use here.
 # The wheel of torchvision breaks transformers beside a CPU build of torch: hence --no-deps.
 CURVATURE := curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1
@@ -70,4 +85,4 @@ fmt: setup  ## format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 clean:  ## remove the environment, the runs and the caches
-	rm -rf $(VENV) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

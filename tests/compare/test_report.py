@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from compare_cases import ODD_NAMES, TINY, TWO_BLOCKS, finished, folder_of, run_command
-from markdown_it import MarkdownIt  # comes with rich
+from markdown_it import MarkdownIt
 
 from dualadam.compare.report import write_report
 from dualadam.compare.spec_file import parse_spec
