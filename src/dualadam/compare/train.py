@@ -79,7 +79,7 @@ def train(
         language=run.language,
         evaluate_at_most=run.evaluate_at_most,
         # without gradients, twice the rows of a training pass need no more memory
-        at_once=2 * run.part_size,
+        evaluation_batch_size=2 * run.part_size,
         source=source,
     )
     training = Training(run, task)

@@ -37,7 +37,9 @@ class ProblemTask:
                 )
             self.splits["train"] = self.splits["train"].sample(options.subset)
         self.num_train = self.splits["train"].count
-        self.evaluation_batch = min(options.at_once or EVALUATION_BATCH, EVALUATION_BATCH)
+        self.evaluation_batch = min(
+            options.evaluation_batch_size or EVALUATION_BATCH, EVALUATION_BATCH
+        )
         self.facts: dict[str, Any] = {
             "examples": {split: examples.count for split, examples in self.splits.items()},
             "own_test_split": problem.test is not None,

@@ -147,7 +147,7 @@ class LoadOptions:
     device: str = "cpu"
     precision: str = "float32"
     language: FineTuning | None = None
-    at_once: int | None = None
+    evaluation_batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

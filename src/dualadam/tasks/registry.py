@@ -72,7 +72,7 @@ def get_task(
     precision: str = "float32",
     language: FineTuning | None = None,
     evaluate_at_most: int | None = None,
-    at_once: int | None = None,
+    evaluation_batch_size: int | None = None,
     source: Source = HERE,
 ) -> Task:
     """Load a task, once per process.
@@ -87,7 +87,7 @@ def get_task(
             model and the defaults.
         evaluate_at_most: examples of the validation and of the test split that are scored, at most;
             None scores all.
-        at_once: examples of one forward pass when a task is scored, at most.
+        evaluation_batch_size: examples of one forward pass when a task is scored, at most.
         source: where the name of a task of the user's own leads.
 
     Raises:
@@ -96,7 +96,7 @@ def get_task(
         MissingExtraError: a library that the task needs is not installed.
     """
     entry = find_task(name, source)
-    task = entry.load(LoadOptions(data, subset, device, precision, language, at_once))
+    task = entry.load(LoadOptions(data, subset, device, precision, language, evaluation_batch_size))
     if evaluate_at_most is not None:
         task.limit_evaluation(evaluate_at_most)
     return task

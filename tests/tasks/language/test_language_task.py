@@ -137,10 +137,10 @@ def test_a_sample_is_evaluated_and_training_has_all_examples():
 
 def test_the_size_of_evaluation_batches_does_not_change_the_scores():
     scores = []
-    for at_once in (None, 4, 100):
-        task = generation_task(at_once=at_once)
+    for evaluation_batch_size in (None, 4, 100):
+        task = generation_task(evaluation_batch_size=evaluation_batch_size)
         batches = list(task.evaluation_batches("test"))
-        assert max(map(len, batches)) == min(at_once or 32, 10)
+        assert max(map(len, batches)) == min(evaluation_batch_size or 32, 10)
         scores.append(task.evaluate(task.make_model("tiny"), "test"))
     assert scores[1].loss == pytest.approx(scores[0].loss, rel=ONE_ROUNDING)
     assert (scores[1].correct == scores[0].correct).all()

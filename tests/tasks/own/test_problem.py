@@ -92,7 +92,7 @@ def test_held_out_examples_are_never_trained_on():
 
 
 def test_without_evaluate_the_mean_loss_over_all_examples_is_the_score():
-    task = task_of(replace(PROBLEM, validation=(X, Y), test=(X, Y)), at_once=3)
+    task = task_of(replace(PROBLEM, validation=(X, Y), test=(X, Y)), evaluation_batch_size=3)
     model = task.make_model("")
     scores = task.evaluate(model, "test")
     assert scores.loss == pytest.approx(squared(model, (X, Y)).item(), rel=1e-6)

@@ -50,7 +50,7 @@ class ClassificationEntry(LanguageEntry):
             device=options.device,
             precision=options.precision,
             facts=facts_of(sequences, labels, language, corpus.duplicates),
-            at_once=options.at_once,
+            evaluation_batch_size=options.evaluation_batch_size,
         )
 
     def synthetic(self, batch_size: int, options: LoadOptions) -> ClassificationTask:

@@ -79,7 +79,7 @@ class GenerationEntry(LanguageEntry):
             device=options.device,
             precision=options.precision,
             facts=facts,
-            at_once=options.at_once,
+            evaluation_batch_size=options.evaluation_batch_size,
         )
 
     def synthetic(self, batch_size: int, options: LoadOptions) -> GenerationTask:

@@ -31,8 +31,8 @@ class LanguageTask(ABC):
         device: where the model lives.
         precision: "float32", or "bfloat16" for autocast of the forward pass.
         facts: counts and fingerprints for the record.
-        at_once: examples of one forward pass of an evaluation, at most; None: 32, which is also the
-            upper limit.
+        evaluation_batch_size: examples of one forward pass of an evaluation, from 1 to 32; None is
+            32, and a larger number counts as 32.
     """
 
     def __init__(
@@ -44,13 +44,15 @@ class LanguageTask(ABC):
         device: str = "cpu",
         precision: str = "float32",
         facts: dict[str, Any] | None = None,
-        at_once: int | None = None,
+        evaluation_batch_size: int | None = None,
     ) -> None:
         self.sequences, self.load_model, self.pad_token = sequences, load_model, pad_token
         self.device, self.precision, self.facts = device, precision, facts or {}
         self.num_train = len(sequences["train"])
         self.group = GROUP
-        self.at_once = min(at_once or EVALUATION_BATCH, EVALUATION_BATCH)
+        self.evaluation_batch_size = min(
+            evaluation_batch_size or EVALUATION_BATCH, EVALUATION_BATCH
+        )
 
     def make_model(self, name: str) -> nn.Module:
         """Return the pretrained model that the task was made for, whatever the name.
@@ -74,8 +76,8 @@ class LanguageTask(ABC):
     def evaluation_batches(self, split: Split) -> Iterator[list[int]]:
         """Yield the indices of all examples of a split, the longest first."""
         order = np.argsort(-self.sequences[split].lengths, kind="stable").tolist()
-        for start in range(0, len(order), self.at_once):
-            yield order[start : start + self.at_once]
+        for start in range(0, len(order), self.evaluation_batch_size):
+            yield order[start : start + self.evaluation_batch_size]
 
     def limit_evaluation(self, count: int) -> None:
         """Score at most ``count`` examples of the validation and of the test split from now on."""
