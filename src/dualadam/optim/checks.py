@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import difflib
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dualadam.optim._warn import warn
+from dualadam.optim.state import moment_dtype, state_dtype_name
 
 OPTIONAL_FLAGS = ("foreach", "fused")  # None leaves the choice to torch's rule
 FLAGS = (*OPTIONAL_FLAGS, "maximize", "capturable", "differentiable", "stochastic_rounding")
@@ -102,11 +104,7 @@ def _check_flags(settings: Mapping[str, Any]) -> None:
         if not isinstance(value, bool) and not (value is None and optional):
             choices = "True or False or None" if optional else "True or False"
             raise TypeError(f"{name} must be {choices}, got {value!r}.")
-    if settings["state_dtype"] not in (None, torch.float32, torch.bfloat16):
-        raise ValueError(
-            "state_dtype must be None, torch.float32 or torch.bfloat16, "
-            f"got {settings['state_dtype']!r}."
-        )
+    state_dtype_name(settings["state_dtype"])
 
 
 def _check_combinations(settings: Mapping[str, Any]) -> None:
@@ -137,10 +135,9 @@ def check_storage(group: Mapping[str, Any]) -> None:
     state_dtype, params = group["state_dtype"], group["params"]
     if state_dtype is not None and any(p.is_complex() for p in params):
         raise ValueError(f"state_dtype must be None for complex parameters, got {state_dtype}.")
-    stored = {state_dtype, *(p.dtype for p in params)}
+    stored = {p.dtype for p in params} | {moment_dtype(p, group) for p in params}
     if group["stochastic_rounding"] and params and torch.bfloat16 not in stored:
-        warnings.warn(
+        warn(
             "stochastic_rounding=True has no effect: neither the parameters nor their state are "
-            "bfloat16. state_dtype=torch.bfloat16 stores the state in bfloat16.",
-            stacklevel=2,
+            "bfloat16. state_dtype='bfloat16' stores the state in bfloat16."
         )

@@ -23,7 +23,8 @@ from dualadam.optim._step.fused import require_fused
 from dualadam.optim._step.paths import choose_path
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim.checks import check_settings, check_storage
-from dualadam.optim.state import completed_loading, new_state, restored_step
+from dualadam.optim.loading import completed_loading
+from dualadam.optim.state import new_state, restored_step, state_dtype_name
 
 # torch 2.13 renamed its check that a captured step is a capturable one
 _HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
@@ -38,6 +39,7 @@ class _AdamBase(Optimizer):
 
     def __init__(self, params: ParamsT, **defaults: Any) -> None:
         check_settings(defaults, known=defaults)
+        defaults["state_dtype"] = state_dtype_name(defaults["state_dtype"])
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -48,6 +50,7 @@ class _AdamBase(Optimizer):
             )
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        group["state_dtype"] = state_dtype_name(group["state_dtype"])
         if group["fused"]:
             require_fused(group["params"])
         check_storage(group)
@@ -152,9 +155,13 @@ class _AdamBase(Optimizer):
         would cast them to the parameter's. A coupled decay of torch.optim.Adam becomes a decoupled
         one, with a warning.
 
+        A step that was saved in another dtype is brought back to float32 or float64. A state of
+        pytorch_optimizer's DualAdam, which counts the updates of a group, is continued from there.
+
         Raises:
             ValueError: the state was made with ``amsgrad=True``, which has no counterpart here, or
-                by an optimizer unlike Adam.
+                by an optimizer unlike Adam; it has moments of another shape than its parameter's;
+                or it has no count of updates, as that of the authors' release.
         """
         with completed_loading(self):
             super().load_state_dict(state_dict)
@@ -165,6 +172,7 @@ class _AdamBase(Optimizer):
         for group in self.param_groups:
             for key, value in self.defaults.items():
                 group.setdefault(key, value)
+            group["state_dtype"] = state_dtype_name(group["state_dtype"])
             for param in group["params"]:
                 if of_param := self.state.get(param):
                     of_param["step"] = restored_step(of_param["step"], param, group)
@@ -212,11 +220,11 @@ class DualAdam(_AdamBase):
         capturable: keep the count on the parameter's device, so that a CUDA graph can capture the
             step.
         differentiable: let autograd record the step.
-        state_dtype: dtype of the two moments. None means the parameter's dtype, or float32 for
-            parameters in half precision. torch.bfloat16 halves the memory of the moments; the
-            arithmetic stays in float32. Rounded to nearest, a bfloat16 second moment stalls when
-            its relative change per step, which is at most 1 - beta2, is below 2e-3: use it with
-            stochastic_rounding. Not for complex parameters.
+        state_dtype: dtype of the two moments, or its name, which the group keeps. None means the
+            parameter's dtype, or float32 for parameters in half precision. "bfloat16" halves the
+            memory of the moments; the arithmetic stays in float32. Rounded to nearest, a bfloat16
+            second moment stalls when its relative change per step, which is at most 1 - beta2, is
+            below 2e-3: use it with stochastic_rounding. Not for complex parameters.
         stochastic_rounding: round bfloat16 parameters and moments to one of their two neighbours
             at random, so that the mean is right, instead of to the nearest. The noise is a hash of
             the parameter's number in the optimizer, its step and the element, so it is the same in
@@ -261,7 +269,7 @@ class DualAdam(_AdamBase):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
-        state_dtype: torch.dtype | None = None,
+        state_dtype: torch.dtype | str | None = None,
         stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(
@@ -328,7 +336,7 @@ class InvAdam(_AdamBase):
         maximize: bool = False,
         capturable: bool = False,
         differentiable: bool = False,
-        state_dtype: torch.dtype | None = None,
+        state_dtype: torch.dtype | str | None = None,
         stochastic_rounding: bool = False,
     ) -> None:
         super().__init__(

@@ -1,20 +1,39 @@
-"""The state of a parameter: how it is created, checked and loaded."""
+"""The state of a parameter: a count of updates and two moments, and the dtypes that they have."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 from torch.optim.optimizer import _get_scalar_dtype
 
 from dualadam.optim._step.slices import arithmetic_dtype
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def state_dtype_name(state_dtype: torch.dtype | str | None) -> str | None:
+    """Return the name of a state dtype, which a group keeps: checkpoints carry no torch.dtype.
+
+    Raises:
+        ValueError: there is no state of this dtype.
+
+    Example:
+        >>> state_dtype_name(torch.bfloat16), state_dtype_name("bfloat16")
+        ('bfloat16', 'bfloat16')
+    """
+    if state_dtype is None:
+        return None
+    name = str(state_dtype).removeprefix("torch.")
+    if not isinstance(state_dtype, torch.dtype | str) or name not in STATE_DTYPES:
+        raise ValueError(
+            "state_dtype must be None, torch.float32 or torch.bfloat16, or the name of one of "
+            f"them, got {state_dtype!r}."
+        )
+    return name
 
 
 def new_state(param: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -24,6 +43,12 @@ def new_state(param: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
         torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype) for _ in MOMENTS
     )
     return {"step": new_step(param, group), "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+
+
+def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
+    """Return the dtype of both moments: the group's, or the parameter's but at least float32."""
+    name = group["state_dtype"]
+    return arithmetic_dtype(param) if name is None else STATE_DTYPES[name]
 
 
 def new_step(param: Tensor, group: Mapping[str, Any]) -> Tensor:
@@ -50,11 +75,6 @@ def step_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
     return torch.float64 if (rounded or lasting) and has_float64 else _get_scalar_dtype()
 
 
-def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
-    """Return the dtype of both moments: the group's, or the parameter's but at least float32."""
-    return group["state_dtype"] or arithmetic_dtype(param)
-
-
 def restored_step(value: Tensor | float, param: Tensor, group: Mapping[str, Any]) -> Tensor:
     """Return a saved count with the device of a new one and its dtype, or as float64.
 
@@ -65,86 +85,3 @@ def restored_step(value: Tensor | float, param: Tensor, group: Mapping[str, Any]
         return new.fill_(value)
     dtype = torch.float64 if value.dtype == torch.float64 else new.dtype
     return value.to(device=new.device, dtype=dtype)
-
-
-@contextmanager
-def completed_loading(optimizer: Optimizer) -> Iterator[None]:
-    """Check and complete what ``Optimizer.load_state_dict`` loads within this context.
-
-    The hooks are registered here and not in the constructor, so that the first runs after the
-    user's own hooks, and the second before them.
-    """
-    loaded: list[dict[str, Any]] = []
-
-    def complete(_: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-        check_saved(saved)
-        loaded.append({**saved, "param_groups": completed_groups(optimizer, saved)})
-        return loaded[0]
-
-    def restore(_: Optimizer) -> None:
-        restore_state(optimizer, loaded[0])
-
-    hooks = [
-        optimizer.register_load_state_dict_pre_hook(complete),
-        optimizer.register_load_state_dict_post_hook(restore, prepend=True),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def check_saved(saved: Mapping[str, Any]) -> None:
-    """Refuse a state_dict that cannot be continued; warn where it is continued differently."""
-    for state in saved["state"].values():
-        if not {"step", *MOMENTS} <= state.keys():
-            raise ValueError(
-                "The state of a parameter must have the keys step, exp_avg and exp_avg_sq, "
-                f"got {', '.join(state) or 'none'}."
-            )
-    if any(group.get("amsgrad") for group in saved["param_groups"]) or any(
-        "max_exp_avg_sq" in state for state in saved["state"].values()
-    ):
-        raise ValueError(
-            "The state was made with amsgrad=True, which has no counterpart here; "
-            "load a state made without it."
-        )
-    for group in saved["param_groups"]:
-        if group.get("weight_decay") and group.get("decoupled_weight_decay") is False:
-            warnings.warn(
-                f"The coupled weight_decay {group['weight_decay']} of torch.optim.Adam "
-                "is decoupled here.",
-                stacklevel=6,
-            )
-
-
-def completed_groups(optimizer: Optimizer, saved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the saved groups with the optimizer's own value for every setting that they lack."""
-    settings = [
-        {k: v for k, v in group.items() if k not in ("params", "param_names")}
-        for group in optimizer.param_groups
-    ]
-    # torch reports a wrong number of groups itself
-    settings += [{}] * (len(saved["param_groups"]) - len(settings))
-    groups = [
-        {**mine, **theirs} for mine, theirs in zip(settings, saved["param_groups"], strict=False)
-    ]
-    if "switch_rate" not in optimizer.defaults:  # InvAdam continues a state of DualAdam
-        groups = [{k: v for k, v in group.items() if k != "switch_rate"} for group in groups]
-    return groups
-
-
-def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load again what torch casts: moments to their parameter's dtype, steps of fused groups."""
-    saved_ids = [i for group in saved["param_groups"] for i in group["params"]]
-    params = [(param, group) for group in optimizer.param_groups for param in group["params"]]
-    for saved_id, (param, group) in zip(saved_ids, params, strict=True):
-        if saved_id not in saved["state"]:
-            continue
-        loaded, state = saved["state"][saved_id], optimizer.state[param]
-        dtype = moment_dtype(param, group)
-        if dtype != param.dtype:
-            for key in MOMENTS:
-                state[key] = loaded[key].to(device=param.device, dtype=dtype, copy=True)
-        state["step"] = restored_step(loaded["step"], param, group)

@@ -54,6 +54,27 @@ class Columns(NamedTuple):
         )
 
 
+def require_same_shapes(columns: Columns) -> None:
+    """Refuse a state of another shape than its parameter's before anything changes.
+
+    Raises:
+        RuntimeError: with the first parameter's shapes.
+    """
+    shapes = [param.shape for param in columns.params]
+    for key, tensors in (
+        ("gradient", columns.grads),
+        ("exp_avg", columns.exp_avgs),
+        ("exp_avg_sq", columns.exp_avg_sqs),
+    ):
+        for shape, tensor in zip(shapes, tensors, strict=True):
+            if tensor.shape != shape:
+                raise RuntimeError(
+                    f"{key} must have the shape of its parameter, {tuple(shape)}, "
+                    f"got {tuple(tensor.shape)}. After a parameter was resized, make a new "
+                    "optimizer."
+                )
+
+
 def has_repeats(params: list[Tensor]) -> bool:
     """Whether a parameter is listed twice."""
     return len(set(map(id, params))) < len(params)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualadam.optim._step.columns import Columns, TensorRow, Updated
+from dualadam.optim._step.columns import Columns, TensorRow, Updated, require_same_shapes
 from dualadam.optim._step.loop import in_arithmetic_dtype
 from dualadam.optim._step.rounding import NoiseKeys, noise_keys, write_back
 from dualadam.optim._step.settings import StepSettings
@@ -24,6 +24,7 @@ def update_foreach(columns: Columns, settings: StepSettings) -> None:
     """
     if not columns.params:
         return
+    require_same_shapes(columns)
     for steps in by_device_and_dtype(columns.steps):
         if steps[0].is_cpu and not torch.compiler.is_compiling():
             # a tensor is wrapped once, a number once per count

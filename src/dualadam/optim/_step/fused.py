@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Protocol
@@ -14,11 +13,12 @@ from dualadam.optim._kernels import cpu as cpu_kernel
 from dualadam.optim._kernels import torch_fused
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._kernels.torch_fused import update_torch_fused
-from dualadam.optim._step.columns import Columns, TensorRow, has_repeats
+from dualadam.optim._step.columns import Columns, TensorRow, has_repeats, require_same_shapes
 from dualadam.optim._step.foreach import update_foreach
 from dualadam.optim._step.loop import update_loop
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim._step.sharded import local_columns
+from dualadam.optim._warn import warn
 
 
 class Kernel(Protocol):
@@ -70,7 +70,7 @@ def require_fused(params: Iterable[Tensor]) -> None:
             if device in torch_fused.device_types():
                 continue
             if "environment variable" in why_not:
-                warnings.warn(f"fused=True has no effect: {why_not}.", stacklevel=2)
+                warn(f"fused=True has no effect: {why_not}.")
             else:
                 raise RuntimeError(f"fused=True is not available: {why_not}, or leave fused=None.")
 
@@ -101,6 +101,7 @@ def advance_by_kernels(columns: Columns, settings: StepSettings) -> None:
     if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(columns):
         KERNELS[device].step_tensors(columns, settings)
         return
+    require_same_shapes(columns)
     indices_on: dict[str, list[int]] = defaultdict(list)
     rest: list[int] = []
     for i, row in enumerate(columns.rows()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dualadam.optim._step.columns import Columns, TensorRow, Updated
+from dualadam.optim._step.columns import Columns, TensorRow, Updated, require_same_shapes
 from dualadam.optim._step.equations import Coefficients
 from dualadam.optim._step.rounding import noise_keys, write_back
 from dualadam.optim._step.settings import StepSettings, as_double
@@ -14,6 +14,7 @@ from dualadam.optim._step.slices import SHARE_OF_LARGEST, arithmetic_dtype, piec
 
 def update_loop(columns: Columns, settings: StepSettings) -> None:
     """Advance every parameter and its state by one step, in place."""
+    require_same_shapes(columns)
     settings = settings.in_double()
     largest: dict[torch.device, int] = {}
     for param in columns.params:
