@@ -38,6 +38,10 @@ def test_every_line_is_read_and_written_again_with_the_same_keys_and_values():
     assert written == lines
 
 
+def test_settings_have_the_recorded_keys_so_that_an_earlier_study_continues(record, settings):
+    assert json.loads(json.dumps(asdict(settings))) == record["settings"]
+
+
 def test_the_rows_give_every_number_and_verdict_of_the_recorded_claims(record, settings):
     recorded = [Claim.from_json(content) for content in record["claims"]]
     drawn = all_claims(read_rows(RECORD), settings)
