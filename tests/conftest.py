@@ -1,4 +1,4 @@
-"""Rules that hold for every test: no luck, and under CI no silent skip."""
+"""Rules for every test: nothing random, and under CI no silent skip."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from hypothesis import settings
 
 from dualadam.optim import fused_status
 
-# A shell starts background jobs with SIGINT ignored, and every child inherits that: tests of Ctrl-C need the usual handler.
+# A shell starts background jobs with SIGINT ignored, and their children inherit that.
+# Tests of Ctrl-C need the usual handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
 settings.load_profile("deterministic")
 torch.set_num_threads(1)
 
-# Driven by a private module of torch, which a new minor version may change: on another one these tests are not collected.
+# These tests use a private module of torch, which may change with every minor version.
 PINNED_TORCH, PINNED_TESTS = "2.13.", ["clients/test_torch_database.py"]
 collect_ignore = [] if torch.__version__.startswith(PINNED_TORCH) else PINNED_TESTS
 
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _fail_if_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
-    """Turn a skip into a failure: what CI did not run, it has not shown."""
+    """Under CI, turn a skip into a failure: a test that did not run proves nothing."""
     if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome, report.longrepr = (
@@ -87,9 +88,8 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from language_model_cases import (
-        save_tiny_model,
-    )  # here: it imports what the optimizers' own tests do without
+    # here, since the tests of the optimizers run without what it imports
+    from language_model_cases import save_tiny_model
 
     kinds = {"llama": "LlamaForCausalLM", "bert": "BertModel"}
     return {

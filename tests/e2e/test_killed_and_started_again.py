@@ -20,16 +20,17 @@ from dualadam.compare.execution import read_records
 # jax, which other tests load into this process, warns of the fork that preexec_fn makes
 pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 PATIENCE = 90.0  # seconds until a test gives up; everything here takes a few
+END = 20.0  # seconds that a process may take to end; on an idle machine it takes one or two
 
 
 @dataclass
 class Stage:
-    """What a person saw of one start of the command."""
+    """The outcome of one start of the command."""
 
     status: int
     output: str  # of both streams
     seconds: float  # from the blow to the end
-    left_behind: list[int]  # processes that still lived five seconds after it
+    left_behind: list[int]  # processes that lived END seconds longer
     kept: list[bytes] = field(default_factory=list)  # lines on disk afterwards
 
 
@@ -104,7 +105,7 @@ class Story:
         struck = time.monotonic()
         status = process.wait(PATIENCE)
         seconds = time.monotonic() - struck
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + END
         while any(map(is_alive, family)) and time.monotonic() < deadline:
             time.sleep(0.01)
         left_behind = [pid for pid in family if is_alive(pid)]
@@ -157,9 +158,8 @@ def story(tmp_path_factory) -> dict[str, Stage]:
         ),
     }
     path = story.out / "runs.jsonl"
-    path.write_bytes(
-        path.read_bytes() + stages["Ctrl-C"].kept[0][:300]
-    )  # and a line cut off by a power failure
+    # a power failure cuts a line off
+    path.write_bytes(path.read_bytes() + stages["Ctrl-C"].kept[0][:300])
     stages["to the end"] = story.start(None, new_lines=0)
     with contextlib.redirect_stdout(io.StringIO()) as output:
         status = run_command("compare", story.spec, "--out", story.out)
@@ -191,10 +191,11 @@ def test_every_start_keeps_what_was_there(story):
 
 
 @pytest.mark.parametrize("blow", ["interrupted while starting", "Ctrl-C"])
-def test_ctrl_c_ends_it_within_seconds_with_a_sentence_on_how_to_go_on(story, blow):
+def test_ctrl_c_ends_it_before_its_runs_with_a_message_on_how_to_go_on(story, blow):
     stage = story[blow]
     assert stage.status == 130
-    assert stage.seconds < 5
+    assert len(stage.kept) < NUM_RUNS
+    assert stage.seconds < END
     said = " ".join(stage.output.split())
     assert "Stopped. " in said
     assert "finished runs are in" in said

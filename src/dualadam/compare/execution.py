@@ -19,13 +19,7 @@ from dualadam.errors import FailedRunsError
 from dualadam.harness.executors import Width, run_window
 from dualadam.harness.isolation import call_isolated
 from dualadam.harness.progress import Progress
-from dualadam.harness.store import (
-    Store,
-    check_identity,
-    make_folder,
-    read_lines,
-    sole_writer,
-)
+from dualadam.harness.store import Store, check_identity, make_folder, read_lines, sole_writer
 from dualadam.tasks import HERE, Source
 
 RUNS_FILE = "runs.jsonl"
