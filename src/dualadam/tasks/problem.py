@@ -38,6 +38,7 @@ class Problem:
         InvalidTypeError: an argument is not callable, or a split has another type.
 
     Example:
+        >>> import torch
         >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
         >>> problem = Problem(
         ...     model=lambda: nn.Linear(3, 1),
