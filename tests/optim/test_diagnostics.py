@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from cases import CASES, Case, randn, state_bits
+from cases import CASES, PATHS, Case, randn, state_bits
 from oracle import Oracle
 
 from dualadam import DualAdam, InvAdam, diagnose
@@ -162,3 +162,60 @@ def test_the_optimizer_inside_wrappers_is_diagnosed():
     assert diagnose(Wrapper(Wrapper(optimizer))) == diagnose(optimizer)
     with pytest.raises(TypeError, match="optimizer must be an InvAdam or a DualAdam, got Wrapper"):
         diagnose(Wrapper(torch.optim.AdamW([weight])))
+
+
+def test_one_optimizer_per_parameter_is_diagnosed_as_one_optimizer_of_all():
+    """As step-in-backward makes them."""
+    rows = []
+    for split in (False, True):
+        params = [randn(4, 3).clone().requires_grad_(), randn(7).clone().requires_grad_()]
+        groups = [[p] for p in params] if split else [params]
+        optimizers = [DualAdam(group, switch_rate=0.25) for group in groups]
+        for step in range(2):
+            for i, param in enumerate(params):
+                param.grad = randn(*param.shape, seed=10 * step + i).clone()
+            for optimizer in optimizers:
+                optimizer.step()
+        rows.append(diagnose(optimizers))
+        if not split:
+            assert rows[0] == diagnose(optimizers[0])
+    assert len(rows[1].groups) == 1
+    assert rows[1] == rows[0]
+
+
+def test_of_several_optimizers_the_groups_of_one_index_share_a_row():
+    weights = [torch.ones(n, requires_grad=True) for n in (1, 2, 3)]
+    both = DualAdam([{"params": [weights[0]]}, {"params": [weights[1]], "switch_rate": 1.0}])
+    one = InvAdam([weights[2]])
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    both.step()
+    one.step()
+    rows = diagnose([both, Wrapper(one)]).groups
+    assert [row.num_coordinates for row in rows] == [4, 2]
+    # one coordinate of DualAdam at alpha 0.99 and three of InvAdam, each with its own settings
+    assert rows[0].mixing_weight == pytest.approx((0.99 + 3) / 4)
+    assert rows[1].mixing_weight == 0.0
+    assert diagnose([]).groups == ()
+    with pytest.raises(TypeError, match=r"an InvAdam or a DualAdam, got SGD\."):
+        diagnose([both, torch.optim.SGD(weights)])
+    with pytest.raises(TypeError, match=r"an InvAdam or a DualAdam, got Parameter\."):
+        diagnose({torch.nn.Parameter(torch.ones(1)): one})  # a mapping iterates over its keys
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_state_under_the_default_dtype_float64_is_diagnosed(path: str):
+    weight = torch.ones(3, requires_grad=True)
+    half = torch.ones(3, dtype=torch.bfloat16, requires_grad=True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        optimizer = DualAdam([weight, half], switch_rate=0.5, **PATHS[path])
+        for param in (weight, half):
+            param.grad = torch.ones_like(param)
+        optimizer.step()
+        row = diagnose(optimizer).groups[0]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert optimizer.state[weight]["step"].dtype == torch.float64
+    assert row.ratio == pytest.approx(1.0)
+    assert row == diagnose(optimizer).groups[0]

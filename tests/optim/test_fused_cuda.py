@@ -58,7 +58,9 @@ def test_a_run_on_the_cpu_never_imports_triton() -> None:
     )
 
 
-def test_two_processes_step_their_shards_as_one_would_the_whole(tmp_path: Path) -> None:
+def test_two_processes_step_and_diagnose_their_shards_as_one_would_the_whole(
+    tmp_path: Path,
+) -> None:
     finish(*(start("fused_shards.py", str(rank), str(tmp_path / "store")) for rank in range(2)))
 
 

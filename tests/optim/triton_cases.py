@@ -10,6 +10,7 @@ Prints one line of JSON per case.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from typing import Any
@@ -39,6 +40,7 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
         "",
     ),
     "listed twice": (F32, {"switch_rate": 0.25, "weight_decay": 0.1}, "listed twice"),
+    "under another default device": (F32, {"switch_rate": 0.25}, "meta"),
     "scaled gradients and a skipped step": (F32, {"switch_rate": 0.25}, "scaled"),
     "float16": (F16, {"switch_rate": 0.25}, ""),
     "bfloat16": (BF16, {"switch_rate": 0.25, "weight_decay": 0.1}, ""),
@@ -109,7 +111,8 @@ def run(name: str) -> dict[str, Any]:
             fused.grad_scale, fused.found_inf = scale, skipped
         if not skipped:
             loop.step()
-        fused.step()
+        with torch.device("meta") if special == "meta" else contextlib.nullcontext():
+            fused.step()
         if special == "beyond 2^24" and step == 2:
             for state in (*loop.state.values(), *fused.state.values()):
                 state["step"].fill_(2**24 - 2)

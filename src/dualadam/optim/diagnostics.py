@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +18,14 @@ from dualadam.optim._step.equations import (
     invadam_direction,
     mixing_weight,
 )
-from dualadam.optim.dualadam import DualAdam, InvAdam, unwrap
+from dualadam.optim._step.sharded import (
+    Sharding,
+    gather_shards,
+    local_part,
+    sharding_of,
+    sum_over_shards,
+)
+from dualadam.optim.dualadam import unwrap
 
 QUANTILES = (0.05, 0.5, 0.95)
 SAMPLE = 1_000_000  # quantiles of larger groups are taken over this many evenly spaced coordinates
@@ -104,7 +113,7 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def diagnose(optimizer: Optimizer) -> Diagnosis:
+def diagnose(optimizer: Optimizer | Iterable[Optimizer]) -> Diagnosis:
     r"""Measure how large the inverse part of the last step was, per parameter group.
 
     .. math:: R = \frac{\| \alpha u~ \|}{\| (1 - \alpha) u \|}, \quad
@@ -115,9 +124,14 @@ def diagnose(optimizer: Optimizer) -> Diagnosis:
     Adam with a linear warm-up in this training. If R is 0.1 or more, the inverse part acts, and
     with it the square of the loss scale.
 
+    Sharded parameters (FSDP2) are measured shard by shard and reduced over the processes: call it
+    in all of them, and all get the same result.
+
     Args:
         optimizer: an ``InvAdam`` or ``DualAdam``, or what a tool has wrapped around one (as
-            accelerate and the Trainer of transformers do).
+            accelerate and the Trainer of transformers do). Several of them, such as one per
+            parameter for steps within the backward pass, are measured as one: a row holds the
+            group of one index of all of them.
 
     Returns:
         A ``Diagnosis`` with one row per group. If the parameters of a group have different counts,
@@ -125,7 +139,7 @@ def diagnose(optimizer: Optimizer) -> Diagnosis:
         evenly spaced coordinates, everything else over all.
 
     Raises:
-        TypeError: the optimizer is of another class.
+        TypeError: an optimizer is of another class.
 
     Example:
         >>> import torch
@@ -138,46 +152,53 @@ def diagnose(optimizer: Optimizer) -> Diagnosis:
         >>> round(row.mixing_weight, 6), round(row.ratio, 6), round(row.effective_weight, 6)
         (0.5, 1.0, 1.0)
     """
-    optimizer = unwrap(optimizer)
-    return Diagnosis(
-        tuple(_diagnose_group(optimizer, index) for index in range(len(optimizer.param_groups)))
+    several = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    optimizers = [unwrap(one) for one in several]
+    num_groups = max((len(one.param_groups) for one in optimizers), default=0)
+    rows = []
+    for index in range(num_groups):
+        states = [
+            (group, one.state[param])
+            for one in optimizers
+            for group in one.param_groups[index : index + 1]
+            for param in group["params"]
+            if one.state.get(param) and param.numel()
+        ]
+        rows.append(_diagnose_states(index, states))
+    return Diagnosis(tuple(rows))
+
+
+def _diagnose_states(
+    index: int, states: list[tuple[dict[str, Any], dict[str, Tensor]]]
+) -> GroupDiagnosis:
+    """Return the row of one group: of the states of its parameters, each with its settings."""
+    total = sum(
+        # both parts of a complex number count
+        state["exp_avg"].numel() * (2 if state["exp_avg"].is_complex() else 1)
+        for _, state in states
     )
-
-
-def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis:
-    """Return the row of one group."""
-    group = optimizer.param_groups[index]
-    beta1, beta2 = (float(b) for b in group["betas"])
-    switch_rate, eps = group.get("switch_rate", 0.0), group["eps"]
-    states = [optimizer.state[p] for p in group["params"] if optimizer.state.get(p) and p.numel()]
-    # both parts of a complex number count
-    total = sum(s["exp_avg"].numel() * (2 if s["exp_avg"].is_complex() else 1) for s in states)
     if not total:
         return GroupDiagnosis(index, 0, *(math.nan,) * 10)
 
     stride = -(-total // SAMPLE)
-    sums = torch.zeros(6, dtype=torch.float64)  # alpha, vh, |adam|^2, |inverse|^2, w, inverse leads
-    sample: list[Tensor] = []
-    for state in states:
-        step = float(state["step"])
-        alpha = mixing_weight(step, switch_rate)
-        m_hat = _real(state["exp_avg"]) / (1 - beta1**step)
-        v_hat = _real(state["exp_avg_sq"]) / (1 - beta2**step)
-        r = v_hat.sqrt() + eps
-        adam, inverse = (1 - alpha) * adam_direction(m_hat, r), alpha * invadam_direction(m_hat, r)
-        parts = (
-            v_hat.sum(),
-            adam.square().sum(),
-            inverse.square().sum(),
-            effective_weight(r, alpha).sum(),
-            (alpha * r.square() > 1 - alpha).sum(),
-        )
-        sums += torch.tensor(
-            [alpha * m_hat.numel(), *(float(x) for x in parts)], dtype=torch.float64
-        )
-        sample.append(v_hat.flatten()[::stride].cpu())
+    sums_of: dict[Sharding | None, Tensor] = defaultdict(
+        lambda: torch.zeros(6, dtype=torch.float64, device="cpu")
+    )
+    samples_of: dict[Sharding | None, list[Tensor]] = defaultdict(list)
+    for group, state in states:
+        sharding = sharding_of(state["exp_avg"])
+        sums, v_hat = _measure(group, state)
+        sums_of[sharding] += sums
+        samples_of[sharding].append(v_hat.flatten()[::stride].cpu())
+    sums = torch.zeros(6, dtype=torch.float64, device="cpu")
+    samples = []
+    for sharding, of_process in sums_of.items():
+        sample = torch.cat(samples_of[sharding])
+        sums += of_process if sharding is None else sum_over_shards(of_process, sharding)
+        samples += [sample] if sharding is None else gather_shards(sample, sharding)
+    sample = torch.cat(samples)
     q05, median, q95 = torch.quantile(
-        torch.cat(sample), torch.tensor(QUANTILES, dtype=sample[0].dtype)
+        sample, torch.tensor(QUANTILES, dtype=sample.dtype, device="cpu")
     ).tolist()
     alpha, v_mean, adam2, inverse2, weight, leads = sums.tolist()
     return GroupDiagnosis(
@@ -194,6 +215,29 @@ def _diagnose_group(optimizer: DualAdam | InvAdam, index: int) -> GroupDiagnosis
         effective_weight=weight / total,
         inverse_share=leads / total,
     )
+
+
+def _measure(group: dict[str, Any], state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the sums of one parameter in this process, and its vh.
+
+    The sums are those of alpha, vh, the squares of both parts, w, and where the inverse part leads.
+    """
+    beta1, beta2 = (float(beta) for beta in group["betas"])
+    step = float(state["step"])
+    alpha = mixing_weight(step, group.get("switch_rate", 0.0))
+    m_hat = _real(local_part(state["exp_avg"])) / (1 - beta1**step)
+    v_hat = _real(local_part(state["exp_avg_sq"])) / (1 - beta2**step)
+    r = v_hat.sqrt() + group["eps"]
+    adam, inverse = (1 - alpha) * adam_direction(m_hat, r), alpha * invadam_direction(m_hat, r)
+    sums = [
+        alpha * m_hat.numel(),
+        v_hat.sum(),
+        adam.square().sum(),
+        inverse.square().sum(),
+        effective_weight(r, alpha).sum(),
+        (alpha * r.square() > 1 - alpha).sum(),
+    ]
+    return torch.tensor([float(x) for x in sums], dtype=torch.float64, device="cpu"), v_hat
 
 
 def _real(tensor: Tensor) -> Tensor:

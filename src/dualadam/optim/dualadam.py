@@ -22,6 +22,7 @@ from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.fused import require_fused
 from dualadam.optim._step.paths import choose_path
 from dualadam.optim._step.settings import StepSettings
+from dualadam.optim._step.sharded import local_columns
 from dualadam.optim.checks import check_settings, check_storage
 from dualadam.optim.loading import completed_loading
 from dualadam.optim.state import new_state, restored_step, state_dtype_name
@@ -51,9 +52,13 @@ class _AdamBase(Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group["state_dtype"] = state_dtype_name(group["state_dtype"])
-        if group["fused"]:
-            require_fused(group["params"])
-        check_storage(group)
+        try:
+            check_storage(group)
+            if group["fused"]:
+                require_fused(group["params"])
+        except (RuntimeError, ValueError):
+            self.param_groups.pop()
+            raise
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -77,6 +82,7 @@ class _AdamBase(Optimizer):
         for group in self.param_groups:
             columns = Columns([], [], [], [], [], [])
             self._init_group(group, *columns)
+            columns = local_columns(columns)
             update = choose_path(group, columns.params)
             update(columns, self._settings_of(group))
         return loss

@@ -233,10 +233,10 @@ def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
     """Copy addresses and chunks to the device."""
     device = launch.device
     shared = share_memory(addresses, launch.param_dtype)
-    by_tensor = torch.tensor(addresses, dtype=torch.int64).t().contiguous()
-    counts = torch.tensor([-(-numel // CHUNK) for numel in addresses.numels])
-    tensors = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    chunks = torch.arange(len(tensors)) - (counts.cumsum(0) - counts)[tensors]
+    by_tensor = torch.tensor(addresses, dtype=torch.int64, device="cpu").t().contiguous()
+    counts = torch.tensor([-(-numel // CHUNK) for numel in addresses.numels], device="cpu")
+    tensors = torch.arange(len(counts), device="cpu").repeat_interleave(counts)
+    chunks = torch.arange(len(tensors), device="cpu") - (counts.cumsum(0) - counts)[tensors]
     chunk_table = torch.stack([tensors, chunks], 1).int()
     if pinned:
         return Table(
@@ -255,7 +255,7 @@ def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
 
 def share_memory(addresses: Addresses, dtype: torch.dtype) -> bool:
     """Whether two parameters share memory: two programs would then write the same elements."""
-    starts, numels = torch.tensor([addresses.params, addresses.numels])
+    starts, numels = torch.tensor([addresses.params, addresses.numels], device="cpu")
     order = starts[numels > 0].argsort()
     starts, numels = starts[numels > 0][order], numels[numels > 0][order]
     return bool((starts[1:] < starts[:-1] + dtype.itemsize * numels[:-1]).any())

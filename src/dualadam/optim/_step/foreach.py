@@ -28,7 +28,7 @@ def update_foreach(columns: Columns, settings: StepSettings) -> None:
     for steps in by_device_and_dtype(columns.steps):
         if steps[0].is_cpu and not torch.compiler.is_compiling():
             # a tensor is wrapped once, a number once per count
-            torch._foreach_add_(steps, torch.tensor(1.0), alpha=1.0)
+            torch._foreach_add_(steps, torch.tensor(1.0, device="cpu"), alpha=1.0)
         else:
             torch._foreach_add_(steps, 1)
 

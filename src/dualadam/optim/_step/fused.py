@@ -17,7 +17,6 @@ from dualadam.optim._step.columns import Columns, TensorRow, has_repeats, requir
 from dualadam.optim._step.foreach import update_foreach
 from dualadam.optim._step.loop import update_loop
 from dualadam.optim._step.settings import StepSettings
-from dualadam.optim._step.sharded import local_columns
 from dualadam.optim._warn import warn
 
 
@@ -57,7 +56,7 @@ def why_no_kernel(row: TensorRow, why_unavailable: dict[str, str | None]) -> str
 
 
 def require_fused(params: Iterable[Tensor]) -> None:
-    """Refuse fused=True where the installation lacks the kernel that these parameters would take.
+    """Refuse fused=True where these parameters' devices have no kernel, or its library is missing.
 
     A kernel that was switched off on purpose only warns: the step falls back.
 
@@ -65,14 +64,17 @@ def require_fused(params: Iterable[Tensor]) -> None:
         RuntimeError: with the reason.
     """
     why_unavailable = unavailable()
-    for device in {param.device.type for param in params} & KERNELS.keys():
-        if why_not := why_unavailable[device]:
-            if device in torch_fused.device_types():
-                continue
-            if "environment variable" in why_not:
-                warn(f"fused=True has no effect: {why_not}.")
-            else:
-                raise RuntimeError(f"fused=True is not available: {why_not}, or leave fused=None.")
+    for device in sorted({param.device.type for param in params} - torch_fused.device_types()):
+        if device not in KERNELS:
+            raise RuntimeError(
+                f"fused=True is not available: there is no kernel for the device type {device}. "
+                "Move the parameters before you make the optimizer, or leave fused=None."
+            )
+        why_not = why_unavailable[device]
+        if why_not and "environment variable" in why_not:
+            warn(f"fused=True has no effect: {why_not}.")
+        elif why_not:
+            raise RuntimeError(f"fused=True is not available: {why_not}, or leave fused=None.")
 
 
 def update_fused(columns: Columns, settings: StepSettings) -> None:
@@ -86,7 +88,9 @@ def update_fused(columns: Columns, settings: StepSettings) -> None:
         advance_by_kernels(columns, settings)
         return
     lr, beta1, beta2 = (
-        x.double() if isinstance(x, Tensor) else torch.full((), x, dtype=torch.float64)
+        x.double()
+        if isinstance(x, Tensor)
+        else torch.full((), x, dtype=torch.float64, device="cpu")
         for x in (settings.lr, settings.beta1, settings.beta2)
     )
     settings = settings._replace(lr=lr, beta1=beta1, beta2=beta2)
@@ -95,7 +99,6 @@ def update_fused(columns: Columns, settings: StepSettings) -> None:
 
 def advance_by_kernels(columns: Columns, settings: StepSettings) -> None:
     """Hand every row to the path that takes it."""
-    columns = local_columns(columns)
     why_unavailable = unavailable()
     device = columns.params[0].device.type if columns.params else ""
     if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(columns):
