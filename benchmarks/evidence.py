@@ -11,15 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from evidence_comparisons import (
-    NEAR_BEST,
     controls,
     flatter,
     load,
+    nadam,
     regime,
     rivals,
     sensitivity,
 )
 from evidence_escapes import escapes, networks
+from evidence_notes import INTRODUCTION, NOTES, SENSITIVITY
 from evidence_rows import Row
 
 from dualadam.compare.summary import Summary
@@ -60,13 +61,14 @@ def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
     for name, title in STUDIES.items():
         if folder := find(name):
             folders[title], summaries[title] = folder, load(folder)
-            for speak in (rivals, controls, flatter):
+            for speak in (rivals, nadam, controls, flatter):
                 rows += speak(title, summaries[title])
     for name, title in LANGUAGE.items():
         if folder := find(name):
             folders[title], summaries[title] = folder, load(folder)
-            for row in (*rivals(title, summaries[title]), *controls(title, summaries[title])):
-                rows.append(row if row.claim == 6 else replace(row, claim=7))
+            for speak in (rivals, nadam, controls):
+                for row in speak(title, summaries[title]):
+                    rows.append(row if row.claim == 6 else replace(row, claim=7))
     if folder := find(REGIME):
         folders[REGIME_TITLE], summaries[REGIME_TITLE] = folder, load(folder)
         rows += regime(REGIME_TITLE, summaries[REGIME_TITLE])
@@ -119,54 +121,6 @@ def linked(study: str, folders: dict[str, Path]) -> str:
         (name for name in ("report.md", "README.md") if (folders[study] / name).exists()), ""
     )
     return f"[{study}](../{(folders[study] / page).relative_to(ROOT)})"
-
-
-INTRODUCTION = """\
-# Evidence
-
-This page has a row for every claim of the paper and every study of it.
-`python benchmarks/evidence.py` draws it from the records.
-What decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the
-[rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
-
-* Differences are percentage points of test accuracy over paired seeds.
-* Each arm has its own tuned setting.
-* *Held*, *not held* and *not decided* say what the interval says about the claim.
-* *Equivalent* means that the whole interval is within the study's margin.
-* An interval that contains 0 says so.
-"""
-NOTES = {
-    3: """\
-Where gradients are small, DualAdam is Adam with this warm-up.
-The comparison with it shows whether the inverse part has any effect.
-""",
-    4: """\
-Each arm is measured at its own tuned setting.
-Another learning rate alone changes the curvature.
-Ratios below 1 are flatter.
-""",
-    5: """\
-The shipped optimizers were used: on model landscapes in the study "escape", and from 30 minima of
-one small network in the study "network".
-The derivation and all numbers are on the page on [theory](theory.md).
-In real training v is between 1e-7 and 1e-3, far below 1.
-""",
-    7: """\
-The encoder and the budget are small (22.7 million parameters, 1,024 texts in 64 steps).
-No large language model was fine-tuned in full.
-""",
-    8: """\
-A factor in front of the loss does not change Adam: one control at factor 1 serves each hand-over.
-""",
-}
-SENSITIVITY = f"""\
-## How sensitive is the learning rate?
-
-The tables count the tuned points whose validation accuracy is within {NEAR_BEST:g} point of the
-arm's best, out of eight points that all arms share.
-InvAdam has its own range.
-There are no intervals.
-"""
 
 
 if __name__ == "__main__":

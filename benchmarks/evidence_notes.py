@@ -1,0 +1,125 @@
+"""What docs/evidence.md says beside its rows: the introduction, and a note per claim."""
+
+from __future__ import annotations
+
+from evidence_comparisons import NEAR_BEST
+
+INTRODUCTION = """\
+# Evidence
+
+This page has a row for every claim of the paper and every study of it.
+`python benchmarks/evidence.py` draws it from the records.
+What decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the
+[rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
+
+* Differences are percentage points of test accuracy over paired seeds.
+* Each arm has its own tuned setting.
+* *Held*, *not held* and *not decided* say what the interval says about the claim.
+* *Equivalent* means that the whole interval is within the study's margin.
+* An interval that contains 0 says so.
+* **No interval contains the noise of choosing the settings.**
+  In the digits study another tuning seed would have changed the learning rate of all 8 tuned arms.
+* With n = 5 a sign-flip test cannot give a p value below 0.0625.
+  Rows with n = 5 or 6 are demonstrations.
+
+An independent reader checked the records and reran parts of the studies with the training of this
+package.
+The notes below call those results *reruns*: they are not among the records.
+[The diary](log.md#2026-11-25-what-we-got-wrong) lists what was withdrawn.
+"""
+NOTES = {
+    2: """\
+On CIFAR-10 *held* rests on five seeds.
+The difference from the control did not replicate (claim 3), so do not rely on *held* against AdamW
+and RAdam before a study with more seeds.
+""",
+    3: """\
+Where gradients are small, DualAdam is Adam with this warm-up.
+The comparison with it shows whether the inverse part has any effect.
+
+**The difference on CIFAR-10 did not replicate.**
+Reruns of the same two settings with 18 new paired seeds gave +0.07 points [-0.23, +0.37].
+All 23 seeds together give +0.16 points [-0.08, +0.41].
+The first five seeds happened to vary little: the standard deviation of their differences is 0.18,
+that of the new ones 0.60.
+"Equivalent within 1" stands, "above 0" does not.
+""",
+    4: """\
+The rule of [decision 12](decisions/0012-first-studies.md) counts flatter minima as *held* only if
+the intervals against Adam and against the control are both below 1.
+A ratio below 1 whose companions are not is marked: alone it holds no claim.
+On digits the ratio of the largest eigenvalue to the control's is 0.93, at the same learning rate.
+The adaptive sharpness beside it is not decided, and the eigenvalue is 3.28 times Adam's.
+
+**Ratios across learning rates mostly show the learning rates.**
+Each arm is measured at its own tuned setting, and another learning rate alone changes the
+curvature.
+At 4.03 for the largest eigenvalue, the ratio of the adaptive sharpness is only 1.13.
+A fair comparison needs a common learning rate or equal training loss, which no record has.
+SAM sharpness takes one step of ascent, and missed the true maximum by a factor of up to 2.4 (plain)
+and 3.5 (adaptive).
+""",
+    5: """\
+The shipped optimizers were used: on model landscapes in the study "escape", and from 30 minima of
+one small network in the study "network".
+The model landscapes test our theory on the equation that it was derived from.
+They do not test the paper's theorem.
+Their Hessian is aligned with the axes.
+With the escape direction spread over 8 coordinates, InvAdam's simulated slope falls from -1.45 to
+-1.02 and Adam's goes from -0.47 to -0.82 (a simulation of the same reader).
+So InvAdam's selectivity needs a Hessian that is aligned with the axes.
+
+**The network's differences were judged against too large a value.**
+The recorded preconditioners, regressed on H over these 30 minima, predict -0.78 for InvAdam - Adam,
+not -1; the verdicts in the table are those against -1.
+The theory fails a sharper test: minimum by minimum, measured and predicted log ratios correlate at
+-0.16 to 0.17.
+The derivation and all numbers are on the page on [theory](theory.md).
+In real training v is between 1e-7 and 1e-3, far below 1.
+""",
+    6: """\
+**The row of CIFAR-10 does not measure InvAdam.**
+Decoupled weight decay is multiplied by the learning rate.
+At InvAdam's learning rate of 2.35 the weights shrink by 11.8 % per step, a hundred times as much as
+those of the other arms.
+Validation accuracy of InvAdam on CIFAR-10 (%), with and without the decay:
+
+| Learning rate | 5.6 | 13 | 31 | 74 |
+|---|---|---|---|---|
+| weight decay 0.05, recorded | 26.8 | 21.5 | 22.2 | diverged |
+| no weight decay, reruns | 44.7 | 53.0 | 55.5 | 10.0 |
+
+Without the decay InvAdam is 10 to 13 points behind, not 35.50.
+
+**On Rotten Tomatoes no working learning rate was found.**
+Six of InvAdam's eight points predict a single class, and the other two diverged.
+The difference says that it did not train, not how much worse it is.
+""",
+    7: """\
+The encoder and the budget are small (22.7 million parameters, 1,024 texts in 64 steps).
+No large language model was fine-tuned in full.
+""",
+    8: """\
+A factor in front of the loss does not change Adam: one control at factor 1 serves each hand-over.
+
+The verdict follows the rule that was fixed beforehand: the smallest factor whose interval excludes
+0, without adjustment.
+For the hand-over of 10 steps the rule gives 1.
+We think that this is chance: it is one of 15 intervals, DualAdam is *better* there by 0.17 points,
+the factors 3, 10 and 30 show nothing, and Holm p is 0.540.
+
+**With the loss multiplied by 100 the inverse part limits the learning rate.**
+The chosen learning rate falls from 0.022 to 0.0017.
+At equal learning rates up to 0.0017, the hand-over of the whole run is level with the control or
+above it (80.2 % against 76.6 % on the validation split).
+So *worse* compares two learning rates.
+""",
+}
+SENSITIVITY = f"""\
+## How sensitive is the learning rate?
+
+The tables count the tuned points whose validation accuracy is within {NEAR_BEST:g} point of the
+arm's best, out of eight points that all arms share.
+InvAdam has its own range.
+There are no intervals.
+"""
