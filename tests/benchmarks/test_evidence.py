@@ -101,3 +101,19 @@ def test_flatness_is_compared_in_ratios_over_the_seeds_that_have_both(digits):
     for row in rows:
         assert row.result == "0.50 [0.50, 0.50], n = 4"
         assert row.verdict == "held"
+
+
+def test_one_ratio_below_1_holds_no_claim_while_another_is_above_1():
+    summary = comparisons.load(evidence.find("digits_study"))
+    rows = [row for row in comparisons.flatter("digits", summary) if "below 1 alone" in row.result]
+    assert [(row.comparison.split(",")[1].strip(), row.verdict) for row in rows] == [
+        ("DualAdam / (Adam + warm-up)", "not held")
+    ]
+
+
+def test_nadam_is_compared_with_the_control_as_in_the_report_of_the_study():
+    folder = evidence.find("cifar10_study")
+    (row,) = comparisons.nadam("CIFAR-10", comparisons.load(folder))
+    interval = row.result.split(" points ")[1].split(", n = ")[0]
+    assert interval in (folder / "report.md").read_text()
+    assert row.verdict == "better"
