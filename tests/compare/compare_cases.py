@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
-from concurrent.futures import Executor, Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from dualadam.compare.run import (
 )
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_file import BUILTIN, parse_spec
+from dualadam.harness.executors import InlineExecutor
 
 DIGITS = (BUILTIN / "digits.toml").read_text()
 TINY = """
@@ -77,21 +77,6 @@ def run_of(**changes) -> Run:
     plan = make_plan(spec)
     run = plan.run("judge", spec.block[0], spec.block[0].arm[0], 0, 0)
     return replace(run, **{"settings": {"lr": 3e-3}, "weight_decay": 0.0, "steps": 25} | changes)
-
-
-class InlineExecutor(Executor):
-    """A concurrent.futures executor that runs each call at once, on one thread."""
-
-    def submit(self, fn, /, *args, **kwargs):
-        future, threads = Future(), torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        finally:
-            torch.set_num_threads(threads)
-        return future
 
 
 def study(text: str, folder: Path) -> list[Record]:

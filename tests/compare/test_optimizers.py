@@ -85,3 +85,23 @@ def test_a_dtype_is_written_by_its_name():
 def test_a_class_that_refuses_its_first_step_is_heard_before_training():
     with pytest.raises(TypeError, match="closure"):
         try_step("torch.optim.LBFGS", {"lr": 0.1})
+
+
+@pytest.mark.parametrize("path", ["torch.optim.Adamax", "torch.optim.SGD", "torch.optim.RAdam"])
+def test_any_class_is_warmed_up_and_its_coupled_decay_keeps_its_value(path):
+    param = torch.nn.Parameter(torch.ones(1))
+    optimizer = make_optimizer(path, [param], {"lr": 0.1, "switch_rate": 0.5}, 0.1, warmup=True)
+    assert isinstance(optimizer, LinearWarmup)
+    assert (optimizer.rate, optimizer.decoupled) == (0.5, False)
+
+
+def test_the_decay_of_another_class_is_taken_as_decoupled():
+    optimizer = make_optimizer(
+        "torch.optim.AdamW", [torch.nn.Parameter(torch.ones(1))], {"switch_rate": 0.5}, warmup=True
+    )
+    assert optimizer.decoupled
+
+
+def test_a_class_with_its_own_switch_rate_is_not_warmed_up():
+    with pytest.raises(ValueError, match="warmup must be false: the optimizer has its own"):
+        find_entry("DualAdam").warmed()

@@ -9,6 +9,7 @@ from rich.table import Table
 from dualadam.compare.estimate import Estimate
 from dualadam.compare.plan import Plan
 from dualadam.compare.report_tables import score_rows, settings_text
+from dualadam.compare.spec import Spec
 from dualadam.compare.summary import Summary
 from dualadam.compare.wording import minus, verdict_sentence
 
@@ -38,7 +39,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     )
     console.print(
         f"Decided by: {minus(spec.primary.arm, spec.primary.against)}, the 95 % interval of the "
-        f"paired differences against a margin of {spec.primary.margin:g}."
+        f"paired differences against a margin of {_margin(spec)}."
     )
 
 
@@ -81,6 +82,11 @@ def print_summary(summary: Summary, console: Console) -> None:
             )
         console.print(table)
     console.print(verdict_sentence(summary))
+
+
+def _margin(spec: Spec) -> str:
+    margin = spec.primary.margin
+    return "the spread of the tuning runs" if margin is None else f"{margin:g}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """The comparison of optimizers: a spec, its plan, its runs, its report.
 
-``Problem`` and ``Metric`` describe a training of your own and need torch alone.
+``compare`` makes a whole study from one call. ``Problem`` and ``Metric`` describe a training of
+your own and need torch alone. The other names are the steps of a study.
 
 Example:
     >>> from dualadam.compare import load_spec, make_plan
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from dualadam.compare.check import check_spec
     from dualadam.compare.execution import execute, open_study, read_records
     from dualadam.compare.plan import make_plan
+    from dualadam.compare.python import compare
     from dualadam.compare.report import write_report
+    from dualadam.compare.result import Result
     from dualadam.compare.run import Record, Run
     from dualadam.compare.spec import Spec
     from dualadam.compare.spec_file import load_spec
@@ -30,9 +33,11 @@ __all__ = [
     "Metric",
     "Problem",
     "Record",
+    "Result",
     "Run",
     "Spec",
     "check_spec",
+    "compare",
     "execute",
     "load_spec",
     "make_plan",
@@ -45,9 +50,11 @@ __all__ = [
 # A run needs torch and NumPy alone; the other libraries are imported with the names that need them.
 _MODULES = {
     "Record": "run",
+    "Result": "result",
     "Run": "run",
     "Spec": "spec",
     "check_spec": "check",
+    "compare": "python",
     "execute": "execution",
     "load_spec": "spec_file",
     "make_plan": "plan",

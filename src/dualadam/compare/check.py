@@ -140,6 +140,11 @@ def _mistakes_of(arm: Arm) -> Iterator[Mistake]:
     except ValueError as error:
         yield Mistake(("optimizer",), str(error))
         return
+    try:
+        entry = entry.warmed() if arm.warmup else entry
+    except ValueError as error:
+        yield Mistake(("warmup",), str(error).removeprefix("warmup "))
+        return
     mistakes = [*_argument_mistakes(arm, entry), *_warmup_mistakes(arm, entry)]
     yield from mistakes or _step_mistakes(arm)
 
@@ -181,7 +186,7 @@ def _step_mistakes(arm: Arm) -> Iterator[Mistake]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                try_step(arm.optimizer, settings)
+                try_step(arm.optimizer, settings, warmup=arm.warmup)
         except (Exception, SystemExit) as error:  # a class of the user's own may raise anything
             reason = str(error) if isinstance(error, ValueError) else last_line(error)
             message = f"gives {settings}, which {arm.optimizer} refuses: {reason}"

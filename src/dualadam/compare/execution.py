@@ -15,7 +15,7 @@ from dualadam.compare.run import Record, Run
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_file import SPEC_FILE
 from dualadam.compare.train import train
-from dualadam.errors import FailedRunsError
+from dualadam.errors import FailedRunsError, InvalidValueError
 from dualadam.harness.executors import Width, run_window
 from dualadam.harness.isolation import call_isolated
 from dualadam.harness.progress import Progress
@@ -59,6 +59,21 @@ class StudyStore(Store[Record]):
                 "Restore them, or choose another --out."
             )
         super().add(record)
+
+
+def check_unchanged(store: StudyStore, spec: Spec) -> None:
+    """Check that the user's own task is the one that a folder's runs were made with.
+
+    Raises:
+        InvalidValueError: its code changed.
+    """
+    mine = getattr(spec.entry, "fingerprint", None)
+    recorded = {made_of(record).get("problem") for record in store.records.values()} - {None}
+    if mine and recorded and mine not in recorded:
+        raise InvalidValueError(
+            f"The code of {spec.task} changed since the runs in {store.path} were made. "
+            "Restore it, or choose another --out (in Python: out)."
+        )
 
 
 def made_of(record: Record) -> dict[str, Any]:

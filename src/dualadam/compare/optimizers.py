@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,18 @@ from dualadam.errors import InvalidValueError, last_line
 from dualadam.optim import DualAdam, InvAdam
 
 DECOUPLED = {"decoupled_weight_decay": True}
+# classes of torch whose decay is L2 unless decoupled_weight_decay is set
+COUPLED = (
+    torch.optim.Adam,
+    torch.optim.Adadelta,
+    torch.optim.Adagrad,
+    torch.optim.Adamax,
+    torch.optim.ASGD,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+    torch.optim.SGD,
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # as a spec names them
 
 
@@ -42,6 +54,16 @@ class Entry:
         taken = {"params", "weight_decay", *self.fixed}
         names = [name for name in inspect.signature(self.cls).parameters if name not in taken]
         return names + ["switch_rate"] * self.warmup
+
+    def warmed(self) -> Entry:
+        """Return the control with this optimizer.
+
+        Raises:
+            InvalidValueError: the class has a switch_rate itself.
+        """
+        if not self.warmup and "switch_rate" in self.arguments():
+            raise InvalidValueError("warmup must be false: the optimizer has its own switch_rate.")
+        return replace(self, warmup=True)
 
 
 OPTIMIZERS: dict[str, Entry] = {
@@ -104,7 +126,12 @@ def find_entry(name: str) -> Entry:
 
 
 def make_optimizer(
-    name: str, params: Any, settings: Mapping[str, Any], weight_decay: float = 0.0
+    name: str,
+    params: Any,
+    settings: Mapping[str, Any],
+    weight_decay: float = 0.0,
+    *,
+    warmup: bool = False,
 ) -> Optimizer:
     """Return the optimizer of an arm.
 
@@ -114,8 +141,9 @@ def make_optimizer(
         settings: arguments of the class; for a control also ``switch_rate``, in (0, 1], which
             is the rate of its warm-up.
         weight_decay: passed on where the class has such an argument.
+        warmup: whether to warm the optimizer up, whatever its class.
     """
-    entry = find_entry(name)
+    entry = find_entry(name).warmed() if warmup else find_entry(name)
     arguments = {**entry.fixed, **settings}
     rate = arguments.pop("switch_rate") if entry.warmup else None
     if isinstance(dtype := arguments.get("state_dtype"), str):
@@ -125,7 +153,15 @@ def make_optimizer(
     optimizer = entry.cls(params, **arguments)
     if rate is None:
         return optimizer
-    return LinearWarmup(optimizer, rate, decoupled=bool(entry.decoupled))
+    return LinearWarmup(optimizer, rate, decoupled=decoupled(entry, optimizer))
+
+
+def decoupled(entry: Entry, optimizer: Optimizer) -> bool:
+    """Return whether the weight decay is decoupled, as far as the class says."""
+    if entry.decoupled is not None:
+        return entry.decoupled
+    flag = optimizer.defaults.get("decoupled_weight_decay")
+    return bool(flag) if flag is not None else not isinstance(optimizer, COUPLED)
 
 
 def set_training(optimizer: Optimizer, training: bool) -> None:
@@ -137,7 +173,7 @@ def set_training(optimizer: Optimizer, training: bool) -> None:
         switch()
 
 
-def try_step(name: str, settings: Mapping[str, Any]) -> None:
+def try_step(name: str, settings: Mapping[str, Any], *, warmup: bool = False) -> None:
     """Take one step on one number: some classes check their arguments only there.
 
     Raises:
@@ -145,6 +181,6 @@ def try_step(name: str, settings: Mapping[str, Any]) -> None:
     """
     param = torch.nn.Parameter(torch.ones(1, 1))
     param.grad = torch.ones_like(param)
-    optimizer = make_optimizer(name, [param], settings)
+    optimizer = make_optimizer(name, [param], settings, warmup=warmup)
     set_training(optimizer, True)
     optimizer.step()

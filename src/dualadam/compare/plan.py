@@ -80,6 +80,7 @@ class Plan:
             evaluations=spec.evaluations,
             evaluate_at_most=spec.evaluate_at_most,
             language=spec.fine_tuning,
+            warmup=arm.warmup,
         )
 
     def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:

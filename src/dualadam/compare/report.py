@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from dualadam.compare.execution import SPEC_FILE, read_records
 from dualadam.compare.figures import Plot, draw
+from dualadam.compare.margin import margin_source
 from dualadam.compare.report_tables import (
     Table,
     common_rate_table,
@@ -91,6 +92,7 @@ class Page:
     verdict: str
     difference: str
     margin: str
+    margin_source: str  # empty where the spec gives the margin
     power: str
     blocks: list[tuple[Block, Table]]
     flatness: Table | None
@@ -112,7 +114,8 @@ class Page:
             task=spec.entry.summary,
             verdict=verdict_sentence(summary),
             difference=minus(spec.primary.arm, spec.primary.against),
-            margin=with_unit(f"{spec.primary.margin:g}", spec.judged_by.metric),
+            margin=with_unit(f"{summary.margin:g}", spec.judged_by.metric),
+            margin_source=margin_source(spec),
             power=power_sentence(summary),
             blocks=[(block, score_table(summary, block)) for block in spec.block],
             flatness=flatness_table(summary),

@@ -49,6 +49,8 @@ class Run:
     evaluate_at_most: int | None = field(default=None, metadata=LATER)
     # for language tasks
     language: FineTuning | None = field(default=None, metadata=LATER)
+    # whether LinearWarmup is put around the optimizer
+    warmup: bool = field(default=False, metadata=LATER)
 
     @property
     def key(self) -> str:

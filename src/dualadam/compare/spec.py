@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AliasChoices,
@@ -10,6 +10,8 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 
@@ -40,6 +42,7 @@ class Arm(_Table):
         tune: name -> range [low, high], sampled on a logarithmic scale.
         loss_scale: factor of the loss, above 0.
         schedule: of the learning rate; None takes the spec's.
+        warmup: whether the optimizer is warmed up over 1 / switch_rate steps, as a control is.
     """
 
     name: Name
@@ -48,6 +51,12 @@ class Arm(_Table):
     tune: dict[str, Range] = {}
     loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
     schedule: Schedule | None = None
+    warmup: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``warmup = false`` out, as the ``spec.json`` of older studies does."""
+        return {k: v for k, v in write(self).items() if k != "warmup" or v}
 
     @model_validator(mode="after")
     def _each_argument_is_set_once(self) -> Arm:
@@ -86,13 +95,14 @@ class Primary(_Table):
     Attributes:
         block: None for the first block.
         arm, against: the difference is arm - against.
-        margin: of equivalence, in the unit of the metric, above 0.
+        margin: of equivalence, in the unit of the metric, above 0; None takes it from the tuning
+            runs, see ``margin.py``.
     """
 
     block: str | None = None
     arm: str
     against: str
-    margin: Annotated[Finite, Field(gt=0)]
+    margin: Annotated[Finite, Field(gt=0)] | None
 
 
 class JudgedBy(NamedTuple):
@@ -202,6 +212,8 @@ class Spec(_Table):
         if primary.arm == primary.against:
             message = f"must differ from primary.arm, got {primary.against!r} twice"
             refuse(message, "primary", "against")
+        if primary.margin is None and self.points < 2:
+            refuse("must be given where no arm is tuned at two points", "primary", "margin")
         return self
 
     @property

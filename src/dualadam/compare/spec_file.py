@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.resources
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -82,6 +84,18 @@ def parse_spec(text: SpecText | str) -> Spec:
         raise SpecError(f"{text.name} is nested too deeply.") from error
     except ValidationError as error:
         raise text.error(map(_mistake, error.errors(include_url=False))) from None
+
+
+def make_spec(table: Mapping[str, Any]) -> Spec:
+    """Return the spec of a table whose keys are those of a TOML file.
+
+    Raises:
+        SpecError: the message names every mistake.
+    """
+    try:
+        return Spec.model_validate(table)
+    except ValidationError as error:
+        raise SpecText().error(map(_mistake, error.errors(include_url=False))) from None
 
 
 def load_study_spec(folder: Path) -> Spec:

@@ -13,10 +13,11 @@ import numpy as np
 
 from dualadam.compare import stats
 from dualadam.compare.arm_summary import ArmSummary, summarise_arm
+from dualadam.compare.margin import margin_of
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.power import detectable_difference
 from dualadam.compare.run import Record
-from dualadam.compare.spec import Block, Spec
+from dualadam.compare.spec import Arm, Block, Spec
 from dualadam.harness.verdict import Verdict
 
 BOOTSTRAP_SEED = 20260307
@@ -43,6 +44,7 @@ class Summary:
             the metric does not count examples.
         common: the primary arms at common learning rates.
         environments: all environments that runs were made in.
+        margin: of equivalence of the primary comparison.
     """
 
     spec: Spec
@@ -52,6 +54,7 @@ class Summary:
     examples: stats.Interval | None
     common: list[CommonRate]
     environments: list[dict[str, Any]]
+    margin: float
 
     @property
     def primary(self) -> ArmSummary:
@@ -72,8 +75,13 @@ def control_of(spec: Spec, block: Block) -> str:
     """
     if block is spec.primary_block:
         return spec.primary.against
-    known = [(arm.name, OPTIMIZERS.get(arm.optimizer)) for arm in block.arm]
-    return next((name for name, entry in known if entry and entry.warmup), block.arm[0].name)
+    return next((arm.name for arm in block.arm if is_warmed(arm)), block.arm[0].name)
+
+
+def is_warmed(arm: Arm) -> bool:
+    """Whether an arm is a warm-up control."""
+    entry = OPTIMIZERS.get(arm.optimizer)
+    return arm.warmup or (entry is not None and entry.warmup)
 
 
 def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
@@ -87,11 +95,12 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     """
     records = sorted(records, key=lambda record: record.key)  # sums in a fixed order
     control = {block.name: control_of(spec, block) for block in spec.block}
+    margin = margin_of(spec, records)
     rows: list[ArmSummary] = []
     for block in spec.block:
         arms = {arm.name: summarise_arm(spec, block, arm, records) for arm in block.arm}
         reference = arms[control[block.name]]
-        rows += [_compare(spec, row, reference) for row in arms.values()]
+        rows += [_compare(spec, row, reference, margin) for row in arms.values()]
     by_key = {row.key: row for row in rows}
     block_name = spec.primary_block.name
     first, against = (by_key[block_name, name] for name in (spec.primary.arm, spec.primary.against))
@@ -104,15 +113,16 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
         examples=_over_examples(first, against) if metric.of_examples else None,
         common=_at_common_rates(first, against, metric.sign),
         environments=list({str(r.environment): r.environment for r in records}.values()),
+        margin=margin,
     )
 
 
-def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary) -> ArmSummary:
+def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary, margin: float) -> ArmSummary:
     if row is reference:
         return row
     rng, sign = np.random.default_rng(BOOTSTRAP_SEED), spec.judged_by.metric.sign
     difference = stats.paired_difference(row.scores, reference.scores, rng, sign=sign)
-    decided = stats.verdict(difference, spec.primary.margin)
+    decided = stats.verdict(difference, margin)
     return replace(row, difference=difference, verdict=decided)
 
 

@@ -46,7 +46,9 @@ class Training:
         seed_all(run.seed)
         self.model = task.make_model(run.model)
         groups = decay_groups(self.model, run.weight_decay)
-        self.optimizer = make_optimizer(run.optimizer, groups, run.settings, run.weight_decay)
+        self.optimizer = make_optimizer(
+            run.optimizer, groups, run.settings, run.weight_decay, warmup=run.warmup
+        )
         self.schedule = LearningRateSchedule(
             self.optimizer, run.schedule, self.num_steps, run.final_fraction
         )

@@ -36,7 +36,7 @@ def verdict_sentence(summary: Summary) -> str:
         kind = "smoke test" if spec.smoke else "demonstration"
         claim = f"A {kind}, no verdict. {minus(arm, against)}"
     else:
-        margin = with_unit(f"{spec.primary.margin:g}", metric)
+        margin = with_unit(f"{summary.margin:g}", metric)
         claim = {
             Verdict.BETTER: f"{arm} is better than {against}",
             Verdict.WORSE: f"{arm} is worse than {against}",

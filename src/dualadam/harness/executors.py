@@ -7,7 +7,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dualadam.harness.processes import WorkerPool
 from dualadam.harness.progress import Progress
@@ -59,6 +59,24 @@ def run_window(
             else:
                 keep(record)
                 progress.finished(label(piece))
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once in this process, on one thread, so that a debugger can stop in it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call the function and return its finished future."""
+        import torch
+
+        future, threads = Future[Any](), torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        finally:
+            torch.set_num_threads(threads)
+        return future
 
 
 @contextlib.contextmanager

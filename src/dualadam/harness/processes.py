@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -108,6 +110,10 @@ class _Process(ProcessPoolExecutor):
     """An executor whose process ignores SIGINT from its first moment; the parent handles it."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        with _main_hidden():
+            return self._submit(*args, **kwargs)
+
+    def _submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         if not hasattr(signal, "pthread_sigmask"):  # Windows; _start_worker ignores SIGINT there
             return super().submit(*args, **kwargs)
         if threading.current_thread() is not threading.main_thread():
@@ -124,6 +130,21 @@ class _Process(ProcessPoolExecutor):
             signal.signal(signal.SIGINT, handler)
             if received:
                 signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the file of ``__main__``, which a new process would run: a script needs no guard."""
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {}
+    for name in ("__file__", "__spec__"):
+        if name in main:
+            hidden[name] = main.pop(name)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _start_worker() -> None:

@@ -4,6 +4,7 @@ Importing it needs torch and NumPy alone. The libraries of a task are imported w
 """
 
 from dualadam.tasks.own import HERE, ProblemEntry, Source, is_reference
+from dualadam.tasks.pickled import pickled_source
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.protocol import (
     FineTuning,
@@ -44,6 +45,7 @@ __all__ = [
     "is_reference",
     "map_tensors",
     "num_rows",
+    "pickled_source",
     "split_rows",
     "synthetic_task",
     "tensors_of",

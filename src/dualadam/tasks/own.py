@@ -27,10 +27,12 @@ class Source:
     Args:
         folder: where relative paths start, as text; None is the current folder.
         pickled: a function itself, pickled; it goes before what a name leads to.
+        fingerprint: of the pickled function's code.
     """
 
     folder: str | None = None
     pickled: bytes | None = None
+    fingerprint: str | None = None
 
 
 HERE = Source()
@@ -162,9 +164,11 @@ def own_task(name: str, source: Source = HERE) -> ProblemEntry:
 
 
 def fingerprint(name: str, source: Source) -> str | None:
-    """Return the first digits of the SHA-256 of the user's file; None where there is no file."""
+    """Return the first digits of the SHA-256 of the user's file or function; None for a module."""
     place = name.rpartition(":")[0]
-    if source.pickled is not None or not place.endswith(".py"):
+    if source.pickled is not None:
+        return source.fingerprint
+    if not place.endswith(".py"):
         return None
     path = Path(source.folder or ".") / Path(place).expanduser()
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -47,7 +47,7 @@ def differences(summary: Summary) -> Plot | None:
     if not drawn:
         return None
     figure, ax = one_panel(MARGINS + ROW_HEIGHT * len(drawn))
-    look, margin = Look.of(summary), summary.spec.primary.margin
+    look, margin = Look.of(summary), summary.margin
     ax.axvspan(-margin, margin, color="black", alpha=0.06, lw=0)
     ax.axvline(0, color="black", lw=0.8)
     for y, (row, d) in enumerate(drawn):

@@ -1,0 +1,222 @@
+"""``compare``: a whole study from one call, in a script or in a notebook."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from torch.optim import Optimizer
+
+from dualadam.compare.arms import Choice, RateRange, arm_tables, primary_arms, range_around
+from dualadam.compare.check import check_machine, check_spec
+from dualadam.compare.execution import check_unchanged, execute, open_study
+from dualadam.compare.optimizers import find_entry
+from dualadam.compare.own_task import bind_task, check_own_task
+from dualadam.compare.plan import make_plan
+from dualadam.compare.report import write_report
+from dualadam.compare.result import Result
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_file import make_spec
+from dualadam.compare.spec_warnings import spec_warnings
+from dualadam.errors import InvalidTypeError, InvalidValueError
+from dualadam.harness.cluster import check_reachable, dask_executor
+from dualadam.harness.environment import num_cores
+from dualadam.harness.executors import InlineExecutor, Width, process_executor
+from dualadam.harness.progress import Progress
+from dualadam.tasks import HERE, TASKS, Problem, Source, find_task, pickled_source
+
+DEFAULT_ARMS = ("AdamW", "AdamW+warmup", "DualAdam")
+What = str | Problem | Callable[..., Any]
+
+
+def compare(
+    what: What,
+    *,
+    lr: float | RateRange,
+    arms: Sequence[str | type[Optimizer] | dict[str, Any]] = DEFAULT_ARMS,
+    primary: tuple[str, str] | None = None,
+    margin: float | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    points: int = 8,
+    tuning_seeds: int = 1,
+    seeds: int = 5,
+    weight_decay: float = 0.0,
+    switch_rate: RateRange | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+    data: str | None = None,
+    cluster: str | None = None,
+    progress: Progress | None = None,
+    **fields: Any,
+) -> Result:
+    """Compare optimizers on a training of your own, or on a built-in task.
+
+    Every arm is tuned with the same budget and judged on paired seeds; then a report is written.
+    A second call with the same ``out`` makes only the runs that are missing. Functions and lambdas
+    from a notebook or a script travel to the worker processes.
+
+    Args:
+        what: a function that returns a `Problem`, a `Problem`, "FILE.py:FUNCTION",
+            "package.module:function", or the name of a built-in task (then ``model`` too).
+        lr: the learning rate, tuned over a decade either side; or its range (low, high).
+        arms: each a name of ``dualadam list``, the path of an importable class, such a path with
+            "+warmup", an optimizer class, or a table with the fields of a spec's arm.
+        primary: the comparison that decides, (arm, against). Default: DualAdam, or the last arm,
+            against the first warm-up control, or the first arm.
+        margin: of equivalence, in the unit of the metric; None takes it from the spread of the
+            tuning runs, before any judged run.
+        steps, epochs: length of a run; exactly one is set.
+        batch_size: examples per step.
+        points: settings tried per arm, at least 2 without a margin.
+        tuning_seeds: runs per point.
+        seeds: judged runs per arm, paired.
+        weight_decay: of every arm.
+        switch_rate: its range; None takes a factor of 3 either side of ``switch_rate_for``.
+        name: of the study; None takes the function's name.
+        out: the output folder; None takes "runs/NAME".
+        workers: processes, one thread each; None takes one per core, or one on a GPU. 0 runs
+            everything in this process, for a debugger.
+        device: where model and data live.
+        data: the folder with the data sets of the built-in tasks.
+        cluster: the address of a Dask scheduler, instead of ``workers``.
+        progress: is told what happens, such as ``harness.progress.ConsoleProgress``.
+        fields: further keys of a spec, such as ``schedule``, ``accumulate`` or ``flatness``.
+
+    Raises:
+        SpecError: something cannot run; every mistake is named before any training.
+        FailedRunsError: some runs raised; the others are on disk.
+    """
+    reference, source = locate(what)
+    entry = find_task(reference, source)
+    per_epoch = entry.steps_per_epoch(batch_size, fields.get("subset"))
+    total = steps or (per_epoch * epochs if per_epoch and epochs else None)
+    tables = arm_tables(arms, range_around(lr), Choice(switch_rate, total))
+    first, against = primary or primary_arms(tables)
+    name = name or file_name(reference)
+    spec = make_spec(
+        {
+            "name": name,
+            "task": reference,
+            "steps": steps,
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "points": points,
+            "tuning_seeds": tuning_seeds,
+            "seeds": seeds,
+            "primary": {"arm": first, "against": against, "margin": margin},
+            "block": [{"weight_decay": float(weight_decay), "arm": tables}],
+            **fields,
+        }
+    )
+    spec = bind_task(spec, source)
+    check_spec(spec)
+    check_own_task(spec)
+    for warning in spec_warnings(spec, find_entry):
+        warnings.warn(warning, stacklevel=2)
+    if cluster:  # its machines have devices and folders of their own
+        check_reachable(cluster)
+    else:
+        for note in check_machine(spec, data=data, device=device):
+            warnings.warn(note, stacklevel=2)
+    folder = Path(out) if out is not None else Path("runs") / name
+    executors = choose_executor(workers, device, cluster)
+    return run_study(spec, source, folder, executors, device=device, data=data, progress=progress)
+
+
+def run_study(
+    spec: Spec,
+    source: Source,
+    folder: Path,
+    executors: contextlib.AbstractContextManager[tuple[Executor, Width]],
+    *,
+    device: str = "cpu",
+    data: str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Make the runs that a folder lacks, write the report and return the result."""
+    with open_study(folder, spec) as store:
+        check_unchanged(store, spec)
+        with executors as (executor, width):
+            execute(
+                make_plan(spec),
+                store,
+                executor,
+                width,
+                data=data,
+                device=device,
+                source=source,
+                progress=progress,
+            )
+        return Result(write_report(folder), folder)
+
+
+def locate(what: What) -> tuple[str, Source]:
+    """Return the reference that a spec records, and where it leads.
+
+    Raises:
+        InvalidTypeError: ``what`` is no name, function or `Problem`.
+    """
+    if isinstance(what, str):
+        return what, HERE if what in TASKS else Source(folder=str(Path.cwd()))
+    if isinstance(what, Problem):
+        return "python:problem", pickled_source(_Returns(what))
+    if not callable(what) or inspect.isclass(what):
+        raise InvalidTypeError(
+            "the training must be a function that returns a Problem, a Problem, "
+            f"'FILE.py:FUNCTION' or the name of a task, got {what!r}."
+        )
+    name = getattr(what, "__name__", "problem").strip("<>")
+    return f"python:{name}", pickled_source(what)
+
+
+class _Returns:
+    """A function that returns one value."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self) -> Any:
+        return self.value
+
+
+def file_name(reference: str) -> str:
+    """Return a study's name from what it trains.
+
+    Example:
+        >>> file_name("my_problem.py:make"), file_name("python:lambda")
+        ('my_problem', 'lambda')
+    """
+    place, _, function = reference.rpartition(":")
+    own = place.endswith(".py")
+    return Path(place).stem if own else function or reference
+
+
+def choose_executor(
+    workers: int | None, device: str, cluster: str | None
+) -> contextlib.AbstractContextManager[tuple[Executor, Width]]:
+    """Return the workers of a study.
+
+    Raises:
+        InvalidValueError: the number of workers is negative.
+    """
+    if cluster:
+        return dask_executor(cluster)
+    if workers is None:
+        workers = num_cores() if device == "cpu" else 1
+    if workers < 0:
+        raise InvalidValueError(f"workers must be at least 0, got {workers}.")
+    return process_executor(workers) if workers else _inline()
+
+
+@contextlib.contextmanager
+def _inline() -> Iterator[tuple[Executor, Width]]:
+    yield InlineExecutor(), lambda: 1
