@@ -1,4 +1,4 @@
-"""Nothing of DualAdam's costs more memory than AdamW's in its place, and docs/memory.md says what was counted."""
+"""DualAdam needs at most AdamW's memory, and docs/memory.md shows what was counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""DualAdam in a loop of accelerate, with torch.optim.AdamW in the same place: accumulation, clipping, checkpoints, loss scaling."""
+"""DualAdam in a loop of accelerate: accumulation, clipping, checkpoints, loss scaling.
+
+torch.optim.AdamW runs in the same place.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ class Loop:
         self.norms: list[float] = []
 
     def run(self, first: int = 0, save_at: dict[int, Path] | None = None) -> Loop:
-        """Train from the update ``first`` on, and save before the updates named in save_at, in the middle of an epoch too."""
+        """Train from the update ``first`` on, and save before the updates in save_at."""
         per_epoch = len(self.loader)
         batch_number = first * ACCUMULATED
         while batch_number < STEPS * ACCUMULATED:

@@ -1,4 +1,4 @@
-"""DualAdam on the adapters of peft, with torch.optim.AdamW in the same place: LoRA, and LoRA+'s two learning rates."""
+"""DualAdam on adapters of peft (LoRA, LoRA+), with torch.optim.AdamW in the same place."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_saved_adapters_and_state_resume_bit_for_bit(tmp_path: Path, name: str, 
 
 
 def test_groups_without_parameters_neither_warn_nor_stop_a_step_or_a_diagnosis():
-    """LoRA+ makes a group for embeddings even where none has an adapter; the adapters of a bfloat16 model are float32."""
+    """LoRA+ makes a group for embeddings even if it is empty; adapters are always float32."""
     model = with_adapters(torch.bfloat16)
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     settings = {

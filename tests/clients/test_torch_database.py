@@ -1,6 +1,7 @@
-"""Checks of our own over the inputs of torch's optimizer database. torch.optim.AdamW takes each check too, which shows the check valid.
+"""Our checks over the inputs of torch's optimizer database.
 
-The database is a private module: conftest.py leaves this file out on another minor version of torch than the one it was written for.
+torch.optim.AdamW takes each check too, which shows that the check is valid. The database is a
+private module: conftest.py leaves this file out on any other minor version of torch.
 Its inputs are used at lr 1e-4: InvAdam's step is a gradient squared.
 """
 
@@ -25,7 +26,10 @@ LR = 1e-4
 
 
 def settings_of_the_database() -> list[dict[str, Any]]:
-    """Return AdamW's inputs for the CPU without amsgrad, which has no counterpart, each as loop, foreach and where torch differentiates."""
+    """Return AdamW's CPU inputs, each as loop, foreach and differentiable.
+
+    amsgrad is left out, since DualAdam has no counterpart.
+    """
     inputs = [
         i.kwargs for i in ADAMW.optim_inputs_func(device="cpu") if not i.kwargs.get("amsgrad")
     ]

@@ -1,4 +1,7 @@
-"""DualAdam inside transformers' Trainer, with torch.optim.AdamW in the same place: resuming, clipping, supervised fine-tuning."""
+"""DualAdam inside transformers' Trainer: resuming, clipping, supervised fine-tuning.
+
+torch.optim.AdamW runs in the same place.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,10 @@ def train(
     resume: Path | None = None,
     **more: Any,
 ) -> Any:
-    """Run the Trainer for 12 updates of 2 x 4 sentences, with dropout, decay in groups, a schedule and clipping; save after each."""
+    """Run the Trainer for 12 updates of 2 x 4 sentences, and save after each.
+
+    Dropout, decay in groups, a schedule and clipping are on.
+    """
     from transformers import Trainer, TrainingArguments
 
     settings = {
@@ -177,7 +183,10 @@ def supervised(folder: Path, optimizer: tuple[Any, dict[str, Any]], steps: int, 
     """Return a Trainer of three dialogues, in a chat template, with the loss on the responses."""
     from transformers import ByT5Tokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-    template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
     tokenizer = ByT5Tokenizer(chat_template=template)
     rows = []
     for prompt, response in [

@@ -1,4 +1,4 @@
-"""What a training script puts around an optimizer: schedulers, loss scaling, clipping, several devices."""
+"""Schedulers, loss scaling, clipping and several devices around an optimizer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def test_clipping_works_on_the_gradients_before_the_step(path: str):
     weight.grad = torch.full((4,), 1e6)
     nn.utils.clip_grad_norm_([weight], 2.0)
     optimizer.step()
-    # the norm 2 leaves 1 to each of 4 coordinates, so InvAdam's first step is 1, not 1e12; clip adds 1e-6 to the norm
+    # a norm of 2 is 1 in each of 4 coordinates, so InvAdam's first step is 1, not 1e12;
+    # clipping adds 1e-6 to the norm
     torch.testing.assert_close(weight.detach(), torch.full((4,), -1.0), rtol=1e-5, atol=0)
 
 

@@ -1,4 +1,4 @@
-"""decay_groups and training on BERT and Llama modules of transformers: small, random, nothing is downloaded."""
+"""decay_groups and training on small random BERT and Llama models; nothing is downloaded."""
 
 from __future__ import annotations
 

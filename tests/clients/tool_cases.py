@@ -1,4 +1,6 @@
-"""What the tests of training tools share: small models made from a config, tokens drawn once, the optimizers. Nothing is downloaded.
+"""What the tests of training tools share: small models, tokens and optimizers.
+
+Nothing is downloaded.
 
 Dropout is on in the models, so a run that loses the state of a random generator is seen.
 """

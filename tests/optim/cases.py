@@ -1,6 +1,6 @@
-"""The one table of optimizer cases: settings x parameter layouts x paths. An exception is a field of its row.
+"""The table of optimizer cases: settings x parameter layouts x paths.
 
-A path through the step is a row of PATHS: a new one is added there and every test below tests/ runs it.
+An exception is a field of its row. A path through the step is a row of PATHS; all tests run it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HALF = (torch.float16, torch.bfloat16)
 
 @functools.cache
 def randn(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Return the same normal numbers for the same arguments; the cached tensor must not be written to."""
+    """Return the same normal numbers for the same arguments; do not write to the tensor."""
     return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
@@ -100,7 +100,7 @@ class Case:
         return (optimizer or self.optimizer)(arguments, **settings)
 
     def set_grads(self, params: list[Tensor], step: int) -> None:
-        """Give every parameter that has joined the gradient of this step: it depends on the step alone, so errors do not feed back."""
+        """Set a step's gradients; they depend on the step alone, so errors do not feed back."""
         for i, param in enumerate(params):
             if step >= self.joins_at[i]:
                 wide = torch.complex128 if param.is_complex() else torch.float64
@@ -136,7 +136,7 @@ def to_numpy(tensor: Tensor) -> Any:
 
 
 def rounding(dtype: torch.dtype) -> Callable[[Any], Any]:
-    """Return what storing in a half-precision format does to a float64 array; wider formats are left to the tolerance."""
+    """Round a float64 array as a half-precision format does; leave it for wider formats."""
     if dtype not in HALF:
         return lambda theta: theta
     return lambda theta: np.asarray(torch.tensor(theta).to(dtype).double().numpy())
@@ -164,7 +164,7 @@ def assert_same_bits(expected: list[Tensor], actual: list[Tensor]) -> None:
 def assert_near(
     expected: Any, actual: Tensor, *, steps: int, eps: float, scale: float = 0.0
 ) -> None:
-    """Each step rounds a few times by half a unit in the last place: after n steps the error is below 2 n units of the largest value."""
+    """Allow 2 n units of the largest value after n steps: each step rounds a few half units."""
     values = to_numpy(actual)
     values = np.stack([values.real, values.imag], axis=-1) if actual.is_complex() else values
     largest = max(float(np.abs(expected).max(initial=0.0)), scale)
@@ -174,7 +174,8 @@ def assert_near(
     )
 
 
-# Settings on the plain layout, then the plain settings on every layout. The hand-over ends within the 300 steps of the tests.
+# All settings on the plain layout, then the plain settings on every layout. The hand-over ends
+# within the 300 steps of the tests.
 SETTINGS = [
     Case("defaults"),
     Case("longer_than_the_run", {"lr": 1e-2, "switch_rate": 8e-5}),

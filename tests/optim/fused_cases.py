@@ -19,7 +19,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 def trained(
     path: str, values: list[Tensor], steps: int, optimizer: Any = DualAdam, **settings: Any
 ) -> tuple[list[Tensor], Any]:
-    """Return parameters and their optimizer after some steps; the gradient of a step depends on nothing but the step."""
+    """Return parameters and their optimizer after some steps, whose gradients are fixed."""
     params = [torch.nn.Parameter(v.clone(memory_format=torch.preserve_format)) for v in values]
     optimizer = optimizer(params, **{"lr": 1e-3, **settings, **ALONE[path]})
     take_steps(params, optimizer, range(steps))

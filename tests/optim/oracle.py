@@ -1,6 +1,7 @@
-"""The update in float64 NumPy, written from the equations of arXiv:2603.07122 alone; it shares no line with the package.
+"""The update in float64 NumPy, from the equations of arXiv:2603.07122 alone.
 
-One object a parameter, with its own count of updates. A complex parameter is its real and imaginary parts.
+It shares no line with the package. Each parameter is an object with its own count of updates. A
+complex parameter is its real and imaginary parts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def parts(values: Any) -> Array:
 
 
 class Oracle:
-    """theta, m, v and t of one parameter; ``stored`` rounds theta to what its number format can hold."""
+    """theta, m, v and t of one parameter; ``stored`` rounds theta to its number format."""
 
     def __init__(self, theta: Any, stored: Callable[[Array], Array] = lambda theta: theta) -> None:
         self.theta = parts(theta)

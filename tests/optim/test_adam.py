@@ -68,7 +68,7 @@ def test_after_the_hand_over_every_step_is_adamws_from_the_same_state(case: Case
 
 @pytest.mark.parametrize("path", BIT_EXACT)
 def test_the_hand_over_ends_at_its_step_where_binary_arithmetic_leaves_a_rest(path: str):
-    """1 - 49/49 is 1.1e-16 in binary; with gradients of 1e10 that rest times r^2 would be 1e4 of Adam's steps."""
+    """1 - 49/49 is 1.1e-16 in binary; times r^2 for gradients of 1e10 it is 1e4 Adam steps."""
     case = Case("rest", {"switch_rate": 1 / 49, "lr": 0.0}, layout="float64", gradient_scale=1e10)
     twin, _ = adam_twin(case)
     params = case.make_params()
@@ -80,9 +80,7 @@ def test_the_hand_over_ends_at_its_step_where_binary_arithmetic_leaves_a_rest(pa
     reference = twin.make(their_params, path, torch.optim.AdamW)
     reference.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for values, opt in ((params, optimizer), (their_params, reference)):
-        opt.param_groups[0]["lr"] = (
-            1e-3  # only now: the steps before would leave weights of 1e17, in which the rest is lost
-        )
+        opt.param_groups[0]["lr"] = 1e-3  # not before, or weights of 1e17 would hide the difference
         case.set_grads(values, 49)
         opt.step()
     assert_same_bits(state_bits(their_params, reference), state_bits(params, optimizer))
@@ -137,7 +135,7 @@ def test_decay_stays_decoupled_when_adamw_takes_the_state_back():
 
 @pytest.mark.parametrize("path", tuple(Case("x").paths))
 def test_with_tiny_gradients_dualadam_is_adamw_with_a_linear_warm_up_and_unwarmed_decay(path: str):
-    """The control of every comparison. vh is 1e-12, so the inverse part is 1e-12 of the step: below what 1e-10 can see."""
+    """vh is 1e-12, so the inverse part is 1e-12 of the step, below the tolerance of 1e-10."""
     switch_rate, lr, decay, steps = 0.05, 1e-2, 0.1, 60
     case = Case(
         "control",

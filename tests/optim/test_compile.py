@@ -30,7 +30,7 @@ def count_compilations(
     make: Callable[[list[torch.Tensor]], torch.optim.Optimizer],
     schedule: Callable[[int], float] | None = None,
 ) -> int:
-    """Return how many graphs 8 compiled steps made: across the hand-over of switch_rate 1/4, lr from the schedule if there is one."""
+    """Return how many graphs 8 compiled steps made, across the hand-over of switch_rate 1/4."""
     params = [randn(3, 4).clone().requires_grad_(), randn(5).clone().requires_grad_()]
     optimizer = make(params)
     counter = CompileCounterWithBackend("eager")
@@ -65,9 +65,11 @@ def test_a_changing_step_and_mixing_weight_never_recompile(path: str, optimizer)
 @paths
 def test_with_a_tensor_lr_a_schedule_compiles_once(path: str):
     capturable = PATHS[path].get("foreach") is True  # foreach takes a tensor lr only with it
-    make = lambda params: DualAdam(
-        params, lr=torch.tensor(LR), switch_rate=0.25, capturable=capturable, **PATHS[path]
-    )
+
+    def make(params):
+        lr = torch.tensor(LR)
+        return DualAdam(params, lr=lr, switch_rate=0.25, capturable=capturable, **PATHS[path])
+
     assert count_compilations(make, schedule) == 1
 
 
@@ -86,7 +88,7 @@ def test_with_a_float_lr_a_schedule_compiles_no_more_often_than_adamw_does(path:
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("layout", ["plain", "complex64", "mixed_dtypes"])
 def test_a_compiled_step_equals_the_plain_one(path: str, layout: str, backend: str):
-    """Coefficients are 0-d tensors in the graph, rounded once to the parameter's format: a few units in the last place a step."""
+    """Coefficients are 0-d tensors, rounded once to the parameter's format: a few units a step."""
     case = Case("compiled", {"lr": LR, "weight_decay": 0.1, "switch_rate": 0.25}, layout)
     params = case.make_params()
     twins = copy.deepcopy(params)
@@ -106,8 +108,8 @@ def test_a_compiled_step_equals_the_plain_one(path: str, layout: str, backend: s
             )
 
 
-def test_the_fused_step_is_one_graph_of_one_operator_and_the_only_break_is_torchs_own_in_front_of_it():
-    """torch breaks the graph before every optimizer's step, its own included; nothing of the step lies outside the graph after it."""
+def test_the_fused_step_is_one_graph_of_one_operator_after_torchs_own_break():
+    """torch breaks the graph before every optimizer's step; nothing else lies outside a graph."""
     params = [randn(3, 4).clone().requires_grad_(), randn(5).clone().requires_grad_()]
     optimizer = DualAdam(params, lr=torch.tensor(LR), fused=True)
     graphs = []

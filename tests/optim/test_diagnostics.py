@@ -127,7 +127,7 @@ def test_pure_invadam_has_no_adam_part():
 
 
 def test_quantiles_of_a_large_group_are_those_of_all_its_coordinates_within_sampling_error():
-    """2.5 million coordinates, a million sampled: the error of a quantile is about 0.5 / sqrt(1e6) in probability, 5e-4."""
+    """A million of 2.5 million sampled: a quantile's error is 0.5 / sqrt(1e6) = 5e-4."""
     weight = torch.zeros(2_500_000, requires_grad=True)
     optimizer = DualAdam([weight])
     weight.grad = randn(2_500_000, seed=3).clone()
@@ -148,7 +148,7 @@ def test_another_optimizer_is_refused_by_name():
 
 
 class Wrapper(torch.optim.Optimizer):
-    """What training tools put around an optimizer: it looks like one and holds the real one as ``optimizer``."""
+    """A training tool's wrapper: looks like an optimizer and holds the real one."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer

@@ -28,7 +28,7 @@ EXACT = {"rtol": 0.0, "atol": 0.0}
 def travel(
     rows: np.ndarray[Any, Any], optimizer=DualAdam, path: str = "loop", **kwargs: Any
 ) -> torch.Tensor:
-    """Return how far parameters go from zero under these gradients, one row a step, one column a coordinate."""
+    """Return how far parameters go from zero under these gradients, shape (steps, coordinates)."""
     weight = torch.zeros(rows.shape[1], dtype=torch.float64, requires_grad=True)
     opt = optimizer([weight], **{"lr": 1.0, "eps": 0.0, **kwargs}, **PATHS[path])
     for row in rows:
@@ -70,7 +70,7 @@ def test_the_opposite_gradients_and_maximize_each_turn_every_step_round(
 def test_permuted_coordinates_take_permuted_steps(path: str, rows, switch_rate: float, data):
     order = data.draw(st.permutations(range(rows.shape[1])))
     moved = travel(rows[:, order], path=path, switch_rate=switch_rate)
-    # vector and remainder lanes of a kernel may round differently by an ulp, and steps of opposite sign may cancel
+    # vector and remainder lanes of a kernel may differ by an ulp; opposite steps may cancel
     scale = float(np.abs(rows).max()) ** 2 + 1
     torch.testing.assert_close(
         moved,

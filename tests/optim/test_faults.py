@@ -1,4 +1,4 @@
-"""Each fault of the other implementations, shown to be absent here. A test's name says what they do not do."""
+"""Each fault of the other implementations, shown to be absent here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def test_the_step_count_is_in_the_state_dict_so_the_first_update_after_resuming_
     before = resumed.detach().clone()
     resumed.grad = torch.full_like(resumed, gradient)
     fresh.step()
-    # the hand-over is over and the gradient constant: Adam's step is lr; 1e-3 of it is what float32 resolves near a weight of 1
+    # after the hand-over, with a constant gradient, Adam's step is lr; float32 resolves 1e-3 of it
+    # near a weight of 1
     torch.testing.assert_close(
         (resumed.detach() - before).abs() / 1e-3, torch.ones(4), rtol=0, atol=1e-3
     )
@@ -135,7 +136,7 @@ def test_a_typo_or_an_unsupported_flag_is_not_swallowed(keyword: str, error: typ
 
 @paths
 def test_the_decay_is_decoupled(path: str):
-    """A coupled decay with a zero gradient would move the weight by about lr; a decoupled one multiplies it by 1 - lr wd."""
+    """With a zero gradient, coupled decay moves by about lr; decoupled scales by 1 - lr wd."""
     weight = torch.full((2,), 8.0, requires_grad=True)
     optimizer = Case("fault", {"lr": 0.5, "weight_decay": 0.25, "switch_rate": 1.0}).make(
         [weight], path

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("needs_the_kernel")
 
 
 def ulps(a: Tensor, b: Tensor, before: Tensor) -> float:
-    """Return the largest difference in units in the last place of the parameter, before or after the step."""
+    """Return the largest difference, in units in the last place of the parameter."""
     largest = torch.stack([a, b, before]).abs().amax(0).double()
     unit = torch.exp2(largest.log2().floor() - 23)
     return float(((a.double() - b.double()).abs() / unit).max())
@@ -37,7 +37,7 @@ STATES: dict[str, tuple[int, dict[str, Any], Any]] = {
 
 
 def one_step_of_both(name: str) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """Return the loop's and the kernel's (p, m, v) after one step from the same state, and the parameter before it."""
+    """Return (p, m, v) of loop and kernel after one step, and the parameter before it."""
     steps, settings, kind = STATES[name]
     params, optimizer = trained("loop", [normal(100_003) * 0.05], steps, kind, **settings)
     before = params[0].detach().clone()
@@ -67,7 +67,7 @@ def test_one_step_from_the_same_state_is_within_4_ulp_of_the_loop(name: str) -> 
 def test_torchs_square_root_is_all_that_sets_them_apart(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torch takes float32 roots from a library that rounds some of them the wrong way; with right ones the bits are the same."""
+    """torch's float32 roots are rounded wrongly in part; with correct roots the bits agree."""
     root = Tensor.sqrt
     monkeypatch.setattr(Tensor, "sqrt", lambda x: root(x.double()).float())
     loop, fused, before = one_step_of_both(name)
@@ -163,7 +163,7 @@ def test_every_half_precision_number_is_read_and_rounded_as_torch_does(
 def test_the_noise_of_stochastic_rounding_is_the_same_in_every_path(
     dtype: torch.dtype, state_dtype: torch.dtype | None
 ) -> None:
-    """Zero gradients: both moments and the parameter are multiplied and nothing else, so all paths round the very same numbers."""
+    """With zero gradients everything is only multiplied, so all paths round the same numbers."""
     values = [
         normal(4, 3, 5, 6, dtype=dtype).to(memory_format=torch.channels_last),
         normal(1_000, seed=1, dtype=dtype),
@@ -171,8 +171,17 @@ def test_the_noise_of_stochastic_rounding_is_the_same_in_every_path(
     outcomes = {}
     for path in ALONE:
         params = [torch.nn.Parameter(v.clone(memory_format=torch.preserve_format)) for v in values]
-        optimizer = DualAdam(params, lr=1.0, eps=1e30, weight_decay=0.25, switch_rate=1.0, betas=(0.75, 0.875), state_dtype=state_dtype,
-                             stochastic_rounding=True, **ALONE[path])  # fmt: skip
+        optimizer = DualAdam(
+            params,
+            lr=1.0,
+            eps=1e30,
+            weight_decay=0.25,
+            switch_rate=1.0,
+            betas=(0.75, 0.875),
+            state_dtype=state_dtype,
+            stochastic_rounding=True,
+            **ALONE[path],
+        )
         for step in range(3):
             for p in params:
                 p.grad = torch.zeros_like(p)
@@ -187,7 +196,7 @@ def test_the_noise_of_stochastic_rounding_is_the_same_in_every_path(
 
 
 def test_stochastic_rounding_keeps_the_mean_where_rounding_to_nearest_stalls() -> None:
-    """v decays by 0.1 % a step, less than half a unit of bfloat16: to nearest it stays where it is for ever."""
+    """v decays by 0.1 % a step, less than half a unit of bfloat16: to nearest it stalls."""
     ends = {}
     for stochastic in (False, True):
         param = torch.nn.Parameter(torch.ones(20_000))
@@ -201,7 +210,7 @@ def test_stochastic_rounding_keeps_the_mean_where_rounding_to_nearest_stalls() -
             optimizer.step()
         ends[stochastic] = optimizer.state[param]["exp_avg_sq"].float().mean().item()
     assert ends[False] == 1.0
-    # the spread of one element is below 2^-8 sqrt(300) = 0.07, that of the mean of 20,000 below 5e-4
+    # one element spreads by less than 2^-8 sqrt(300) = 0.07, the mean of 20,000 by less than 5e-4
     assert ends[True] == pytest.approx(0.999**300, abs=2.5e-3)
 
 

@@ -1,4 +1,4 @@
-"""The fused step writes memory behind torch's back: which tensors it takes as they lie, what falls back, and what is refused."""
+"""Which tensors the fused step takes, which fall back to another path, which are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("needs_the_kernel")
 
 
 def test_a_backward_through_values_that_the_step_overwrote_is_refused() -> None:
-    """The kernel writes behind autograd's back: without a bumped version this gradient would silently use the new weights."""
+    """Without a bumped version counter this gradient would silently use the new weights."""
     param = torch.nn.Parameter(normal(5))
     loss = (
         param * param.detach().clone().requires_grad_()

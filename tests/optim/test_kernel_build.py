@@ -1,4 +1,4 @@
-"""The compiled library itself: how it is built and installed, what is in its machine code, which memory it touches, who may load it."""
+"""The compiled library: its build and installation, its machine code, its memory accesses."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_without_the_flag_that_the_build_sets_they_would_be_missing(tmp_path: Pa
     assert missing_roots(machine_code(library)) == PACKED_ROOTS[platform.machine()]
 
 
-# Every dtype, sizes around the kernel's blocks of 32 and its share of 32,768 a thread, each also one element off its alignment
+# Every dtype; sizes around blocks of 32 and shares of 32,768; each also one element off alignment
 MEMORY_RUN = """
 import itertools, sys, warnings
 from pathlib import Path
@@ -114,15 +114,18 @@ cpu_kernel.LIBRARY = Path(sys.argv[1])
 SIZES = (0, 1, 2, 31, 32, 33, 63, 65, 1023, 70_001)
 DTYPES = [(p, s) for p, states in cpu_kernel.STATE_DTYPES.items() for s in states]
 num_tensors = 0
-for (dtype, state_dtype), noisy, wide, threads in itertools.product(DTYPES, (False, True), (False, True), (1, 2)):
+BOTH = (False, True)
+for (dtype, state_dtype), noisy, wide, threads in itertools.product(DTYPES, BOTH, BOTH, (1, 2)):
     if noisy and torch.bfloat16 not in (dtype, state_dtype):
         continue
     torch.set_num_threads(threads)
     cpu_kernel.ALLOW_AVX2 = wide
-    params = [torch.nn.Parameter(torch.ones(n + offset, dtype=dtype)[offset:]) for n in SIZES for offset in (0, 1)]
+    tensors = [torch.ones(n + offset, dtype=dtype)[offset:] for n in SIZES for offset in (0, 1)]
+    params = [torch.nn.Parameter(tensor) for tensor in tensors]
     for p in params:
         p.grad = torch.ones_like(p)
-    optimizer = DualAdam(params, fused=True, stochastic_rounding=noisy, state_dtype=None if dtype == torch.float64 else state_dtype)
+    stored = None if dtype == torch.float64 else state_dtype
+    optimizer = DualAdam(params, fused=True, stochastic_rounding=noisy, state_dtype=stored)
     optimizer.step(), optimizer.step()
     assert fused_status(optimizer).paths == {"fused": len(params)}
     num_tensors += len(params)
@@ -207,7 +210,8 @@ def test_a_library_of_another_version_is_refused_with_a_sentence(
     )
     monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "newer.so")
     assert sentence_of_a_refusal() == (
-        "fused=True is not available: the CPU kernel belongs to another version of dualadam (interface 2, not 1); reinstall dualadam, "
+        "fused=True is not available: the CPU kernel belongs to another version of dualadam "
+        "(interface 2, not 1); reinstall dualadam, "
         "or leave fused=None."
     )
 
@@ -219,7 +223,8 @@ def test_a_file_that_is_no_library_is_refused_with_a_sentence(
     (tmp_path / "library.so").write_text("no library")
     monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "library.so")
     assert re.fullmatch(
-        r"fused=True is not available: the CPU kernel could not be loaded \(.+\); reinstall dualadam, or leave fused=None\.",
+        r"fused=True is not available: the CPU kernel could not be loaded \(.+\); "
+        r"reinstall dualadam, or leave fused=None\.",
         sentence_of_a_refusal(),
     )
 
@@ -228,7 +233,8 @@ def test_a_file_that_is_no_library_is_refused_with_a_sentence(
 def test_a_missing_library_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "library.so")
     assert sentence_of_a_refusal() == (
-        "fused=True is not available: the CPU kernel was not compiled when dualadam was installed; install a C++ compiler and reinstall "
+        "fused=True is not available: the CPU kernel was not compiled when dualadam was "
+        "installed; install a C++ compiler and reinstall "
         "dualadam, or leave fused=None."
     )
 
@@ -273,7 +279,8 @@ def test_without_a_compiler_the_installation_succeeds_and_only_the_fused_path_is
     assert what_steps_print(site) == [
         "moved",
         "moved",
-        "fused=True is not available: the CPU kernel was not compiled when dualadam was installed; install a C++ compiler and reinstall "
+        "fused=True is not available: the CPU kernel was not compiled when dualadam was "
+        "installed; install a C++ compiler and reinstall "
         "dualadam, or leave fused=None.",
     ]
 

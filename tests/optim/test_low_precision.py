@@ -12,7 +12,7 @@ STEPS = 300
 
 
 def run(make, dtype: torch.dtype) -> torch.Tensor:
-    """Train a weight of the given format on one sequence of gradients that every format holds exactly; return its distance travelled."""
+    """Return how far a weight travels on gradients that every format holds exactly."""
     start = randn(2000, seed=7).to(torch.bfloat16).to(torch.float16)
     weight = start.to(dtype).clone().requires_grad_()
     optimizer = make([weight])
@@ -25,7 +25,7 @@ def run(make, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("dtype", HALF)
 def test_drift_from_float64_after_300_steps_is_no_worse_than_adamws(dtype: torch.dtype, path: str):
-    """lr 1e-2 and switch rate 1/50: most steps are AdamW's own size, so the drifts can be compared."""
+    """At switch_rate 1/50 most steps have AdamW's size, so the drifts can be compared."""
 
     def drift(make) -> float:
         exact = run(make, torch.float64)

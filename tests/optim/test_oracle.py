@@ -37,7 +37,7 @@ def test_every_step_of_300_equals_the_oracle_in_parameters_and_state(case: Case,
                 oracle.m, state["exp_avg"], steps=oracle.t, eps=state_eps, scale=case.gradient_scale
             )
             assert_near(oracle.v, state["exp_avg_sq"], steps=oracle.t, eps=state_eps)
-            # a half-precision parameter is rounded by the oracle too, so that only a tie can differ: one unit in the last place
+            # the oracle rounds half precision too: only a tie can differ, by one unit
             largest[i] = max(largest[i], float(np.abs(oracle.theta).max(initial=0.0)))
             steps = 0 if param.dtype in HALF else oracle.t
             assert_near(
@@ -54,5 +54,5 @@ def test_a_step_at_the_end_of_the_hand_over_equals_the_oracle_for_every_duration
             weight.grad = torch.tensor([3.0], dtype=torch.float64)
             optimizer.step()
             oracle.step([3.0], lr=0.1, switch_rate=1 / duration)
-        # alpha below 1e-9 counts as 0 here, and is at most 1e-15 in the oracle: no more than rounding
+        # alpha below 1e-9 counts as 0 here and is at most 1e-15 in the oracle: rounding
         np.testing.assert_allclose(weight.detach().numpy(), oracle.theta, rtol=1e-13)

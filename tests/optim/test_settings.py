@@ -78,7 +78,8 @@ def test_a_bad_setting_is_refused_by_the_constructor_and_in_a_group(
 def test_a_switch_rate_out_of_range_is_refused_with_the_remedy(value: float):
     with pytest.raises(
         ValueError,
-        match=rf"switch_rate must be in \[0, 1\], got {value}\. switch_rate_for\(total_steps\) gives one\.",
+        match=rf"switch_rate must be in \[0, 1\], got {value}\. "
+        r"switch_rate_for\(total_steps\) gives one\.",
     ):
         DualAdam(weights(), switch_rate=value)
 
@@ -143,7 +144,8 @@ def test_a_sparse_gradient_is_refused_before_anything_changes(optimizer, foreach
     opt = optimizer(embedding.parameters(), foreach=foreach)
     with pytest.raises(
         RuntimeError,
-        match=f"{optimizer.__name__} does not support sparse gradients; use sparse=False in the embedding",
+        match=f"{optimizer.__name__} does not support sparse gradients; use sparse=False in the "
+        "embedding",
     ):
         opt.step()
     assert torch.equal(embedding.weight, before)

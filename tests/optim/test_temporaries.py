@@ -1,4 +1,4 @@
-"""How much memory a step takes beyond parameters, gradients and state: measured, not counted by eye."""
+"""The memory that a step takes beyond parameters, gradients and state, as measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = 1000
 
 
 class LiveMemory(TorchDispatchMode):
-    """Counts the bytes of storages that are allocated while it is active and alive at the same time."""
+    """Counts the bytes of storages that are alive at the same time while it is active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ SCALARS = 0.01  # coefficients and counts, in units of the parameters' float32 s
 
 
 def unlike_in_name_only() -> list[torch.Tensor]:
-    """Parameters whose gradients have other strides in the dimensions of one element, where strides mean nothing."""
+    """Gradients have other strides than their parameters in dimensions of one element only."""
     params = [
         torch.ones(SIZE // 8, 8, 1, 1, dtype=torch.bfloat16, requires_grad=True) for _ in range(3)
     ]
@@ -159,7 +159,7 @@ def test_a_step_takes_no_more_than_adamw(path: str, settings, model: str):
 def test_copies_of_what_is_stored_in_fewer_bits_do_not_grow_with_the_model(
     monkeypatch: pytest.MonkeyPatch, path: str, settings
 ):
-    """At most eight float32 for an element of a piece, the random numbers of stochastic rounding among them."""
+    """At most eight float32 an element of a piece, random numbers included."""
     monkeypatch.setattr("dualadam.optim._step.slices.MOST", {"cpu": 50})
     monkeypatch.setattr("dualadam.optim._step.slices.LEAST", 1)
     peak = (
@@ -172,7 +172,7 @@ def test_copies_of_what_is_stored_in_fewer_bits_do_not_grow_with_the_model(
 
 
 def peak_growth(optimizer: torch.optim.Optimizer) -> int:
-    """Return by how many bytes one more step takes the process's memory above what it holds, as the operating system counts it."""
+    """Return how far one more step raises the process's peak memory, in bytes."""
 
     def read(key: str) -> int:
         (line,) = [

@@ -96,7 +96,7 @@ def accesses(kernel: Any) -> Counter[str]:
 @pytest.mark.parametrize(
     ("param", "state", "stochastic", "loads", "stores"),
     [
-        # a thread has 8 elements of each of p, g, m, v: two accesses of 16 bytes in float32, one in bfloat16
+        # a thread has 8 elements of p, g, m, v: two 16-byte accesses in float32, one in bfloat16
         ("float32", "float32", False, 8, 6),
         ("bfloat16", "bfloat16", True, 4, 3),
         ("float32", "bfloat16", True, 6, 4),
