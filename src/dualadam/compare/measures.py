@@ -24,7 +24,7 @@ def measure_flatness(training: Training) -> Flatness:
     """Measure flatness where a run ended, on the same training examples in every run of a task.
 
     A measure is None where it does not exist: an iteration did not converge, the gradient is
-    exactly 0, or the loss is infinite.
+    exactly 0, the loss is infinite, or a part of the model has no second derivative.
     """
     # here, since it needs scipy, which a machine that only trains may lack
     from dualadam.flatness import MeanLoss, sam_sharpness, top_eigenvalues
