@@ -79,7 +79,7 @@ def test_a_name_that_leads_to_no_optimizer_is_refused(name):
 def test_a_dtype_is_written_by_its_name():
     params = [torch.nn.Parameter(torch.zeros(1))]
     optimizer = make_optimizer("DualAdam", params, {"state_dtype": "bfloat16"})
-    assert optimizer.defaults["state_dtype"] is torch.bfloat16
+    assert optimizer.defaults["state_dtype"] == "bfloat16"
 
 
 def test_a_class_that_refuses_its_first_step_is_heard_before_training():

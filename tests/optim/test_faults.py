@@ -125,7 +125,7 @@ def test_maximize_in_a_parameter_group_turns_that_group_only(path: str):
     [
         ("swich_rate", TypeError),
         ("fuse", TypeError),
-        ("amsgrad", TypeError),
+        ("amsgrad", ValueError),
         ("weight_decouple", TypeError),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dualadam import DualAdam, InvAdam, switch_rate_for
+from dualadam import DualAdam, InvAdam, decay_groups, switch_rate_for
 
 T = torch.tensor
 BOTH = pytest.mark.parametrize("optimizer", [DualAdam, InvAdam])
@@ -233,3 +233,93 @@ def test_an_empty_group_is_not_warned_of_stochastic_rounding():
     )  # warnings are errors
     with pytest.warns(UserWarning, match="stochastic_rounding=True has no effect"):
         DualAdam([torch.ones(3, requires_grad=True)], stochastic_rounding=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "switch_rate"),
+    [
+        ({}, 0.01),
+        ({"switch_rate": None}, 0.01),
+        ({"total_steps": 20_000}, switch_rate_for(20_000)),
+        ({"total_steps": 20_000, "hand_over_fraction": 0.5}, 1e-4),
+        ({"total_steps": 1}, 1.0),
+    ],
+    ids=str,
+)
+def test_total_steps_is_another_way_to_say_switch_rate(settings, switch_rate: float):
+    optimizer = DualAdam(weights(), **settings)
+    assert optimizer.param_groups[0]["switch_rate"] == switch_rate
+    assert optimizer.defaults["switch_rate"] == switch_rate
+    assert not {"total_steps", "hand_over_fraction"} & optimizer.param_groups[0].keys()
+
+
+def test_a_group_may_say_its_switch_rate_by_total_steps():
+    optimizer = DualAdam(
+        [{"params": weights(), "total_steps": 1000}, {"params": weights()}], total_steps=500
+    )
+    optimizer.add_param_group({"params": weights(), "total_steps": 1000, "hand_over_fraction": 0.5})
+    rates = [group["switch_rate"] for group in optimizer.param_groups]
+    assert rates == [switch_rate_for(1000), switch_rate_for(500), 1 / 500]
+    assert all("total_steps" not in group for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"total_steps": 9, "switch_rate": 0.1}, ValueError, "switch_rate must be left out where"),
+        ({"hand_over_fraction": 0.2}, ValueError, "hand_over_fraction must come with total_steps"),
+        ({"total_steps": 0}, ValueError, "total_steps must be at least 1, got 0"),
+        ({"total_steps": "9"}, TypeError, "total_steps must be an integer, got '9'"),
+        ({"total_steps": 9, "hand_over_fraction": 2}, ValueError, r"fraction must be in \(0, 1\]"),
+    ],
+    ids=str,
+)
+def test_two_ways_at_once_and_values_out_of_range_are_refused(settings, error, message: str):
+    with pytest.raises(error, match=message):
+        DualAdam(weights(), **settings)
+    with pytest.raises(error, match=message):
+        DualAdam([{"params": weights(), **settings}])
+    good = DualAdam(weights())
+    with pytest.raises(error, match=message):
+        good.add_param_group({"params": weights(), **settings})
+    assert len(good.param_groups) == 1
+
+
+def test_invadam_has_no_total_steps():
+    with pytest.raises(TypeError, match="total_steps"):
+        InvAdam(weights(), total_steps=9)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match=r"InvAdam has no total_steps; use DualAdam\."):
+        InvAdam([{"params": weights(), "total_steps": 9}])
+
+
+@BOTH
+def test_a_decay_that_one_step_makes_complete_warns(optimizer):
+    """Of a weight norm of 1.15 one step at lr 100 and decay 0.01 left 6e-8."""
+    message = r"lr \* weight_decay is 1: one step multiplies the weights by 0\."
+    with pytest.warns(UserWarning, match=message) as caught:
+        optimizer(weights(), lr=100.0, weight_decay=0.01)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=message):
+        optimizer([{"params": weights(), "lr": torch.tensor(100.0)}], weight_decay=0.01)
+    optimizer(weights(), lr=99.0, weight_decay=0.01)
+
+
+@BOTH
+def test_a_model_instead_of_its_parameters_is_refused_with_the_remedy(optimizer):
+    for model in (nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))):
+        with pytest.raises(TypeError, match=r"got the module \w+; pass model\.parameters\(\)\."):
+            optimizer(model)
+
+
+def test_parameters_instead_of_a_model_are_refused_by_decay_groups():
+    model = nn.Linear(2, 2)
+    for params in (model.parameters(), list(model.parameters())):
+        with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got \w+; pass"):
+            decay_groups(params, 0.1)  # type: ignore[arg-type]
+
+
+@BOTH
+def test_amsgrad_is_refused_in_a_sentence_and_false_is_not(optimizer):
+    with pytest.raises(ValueError, match=r"amsgrad must be False, got True: it has no counterpart"):
+        optimizer(weights(), amsgrad=True)
+    assert "amsgrad" not in optimizer(weights(), amsgrad=False).param_groups[0]

@@ -28,7 +28,6 @@ COUPLED = (
     torch.optim.RMSprop,
     torch.optim.SGD,
 )
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # as a spec names them
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,6 @@ def make_optimizer(
     entry = find_entry(name).warmed() if warmup else find_entry(name)
     arguments = {**entry.fixed, **settings}
     rate = arguments.pop("switch_rate") if entry.warmup else None
-    if isinstance(dtype := arguments.get("state_dtype"), str):
-        arguments["state_dtype"] = DTYPES.get(dtype, dtype)
     if "weight_decay" in inspect.signature(entry.cls).parameters:
         arguments["weight_decay"] = weight_decay
     optimizer = entry.cls(params, **arguments)

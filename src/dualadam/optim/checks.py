@@ -12,7 +12,7 @@ from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dualadam.optim._warn import warn
 from dualadam.optim.state import moment_dtype, state_dtype_name
@@ -20,6 +20,15 @@ from dualadam.optim.state import moment_dtype, state_dtype_name
 OPTIONAL_FLAGS = ("foreach", "fused")  # None leaves the choice to torch's rule
 FLAGS = (*OPTIONAL_FLAGS, "maximize", "capturable", "differentiable", "stochastic_rounding")
 TORCHS_NAMES = {"eps": "epsilon", "weight_decay": "weight_decay"}
+
+
+def check_params(params: Any) -> None:
+    """Refuse a model where its parameters are wanted."""
+    if isinstance(params, nn.Module):
+        raise TypeError(
+            f"params must be parameters or groups of them, got the module {type(params).__name__}; "
+            "pass model.parameters()."
+        )
 
 
 def check_settings(settings: Mapping[str, Any], known: Iterable[str]) -> None:
@@ -51,8 +60,9 @@ def _check_names(settings: Mapping[str, Any], known: list[str]) -> None:
             raise ValueError(
                 f"Unknown setting {key!r} in a parameter group; did you mean {close[0]!r}?"
             )
-    if "switch_rate" in settings and "switch_rate" not in known:
-        raise ValueError("InvAdam has no switch_rate; use DualAdam.")
+    for key in ("switch_rate", "total_steps"):
+        if key in settings and key not in known:
+            raise ValueError(f"InvAdam has no {key}; use DualAdam.")
     if settings.get("amsgrad"):  # a group written for torch.optim.AdamW
         raise ValueError(
             f"amsgrad must be False, got {settings['amsgrad']}: it has no counterpart here."
@@ -98,13 +108,18 @@ def _require_number(name: str, value: Any, *, tensor: bool = False) -> None:
 
 
 def _check_flags(settings: Mapping[str, Any]) -> None:
-    """Refuse flags that are not booleans, and state dtypes without an implementation."""
+    """Refuse flags that are not booleans, and other state dtypes and seeds."""
     for name in FLAGS:
         value, optional = settings[name], name in OPTIONAL_FLAGS
         if not isinstance(value, bool) and not (value is None and optional):
             choices = "True or False or None" if optional else "True or False"
             raise TypeError(f"{name} must be {choices}, got {value!r}.")
     state_dtype_name(settings["state_dtype"])
+    seed = settings["rounding_seed"]
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise TypeError(f"rounding_seed must be an integer or None, got {seed!r}.")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise ValueError(f"rounding_seed must be in [0, 2^32), got {seed}.")
 
 
 def _check_combinations(settings: Mapping[str, Any]) -> None:
@@ -140,4 +155,15 @@ def check_storage(group: Mapping[str, Any]) -> None:
         warn(
             "stochastic_rounding=True has no effect: neither the parameters nor their state are "
             "bfloat16. state_dtype='bfloat16' stores the state in bfloat16."
+        )
+
+
+def check_decay(group: Mapping[str, Any]) -> None:
+    """Warn if one step decays all weights to 0 or beyond: the decay is per unit of lr."""
+    lr = group["lr"]
+    decay = float(lr.detach() if isinstance(lr, Tensor) else lr) * group["weight_decay"]
+    if decay >= 1.0:
+        warn(
+            f"lr * weight_decay is {decay:g}: one step multiplies the weights by {1 - decay:g}. "
+            "weight_decay is per unit of lr; an lr as large as InvAdam's needs a smaller one."
         )

@@ -21,10 +21,13 @@ from torch.optim.optimizer import (
 from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.fused import require_fused
 from dualadam.optim._step.paths import choose_path
+from dualadam.optim._step.rounding import mix_number
+from dualadam.optim._step.seeds import begin_again, new_seed
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim._step.sharded import local_columns
-from dualadam.optim.checks import check_settings, check_storage
+from dualadam.optim.checks import check_decay, check_params, check_settings, check_storage
 from dualadam.optim.loading import completed_loading
+from dualadam.optim.schedule import HAND_OVER_KEYS, with_switch_rate
 from dualadam.optim.state import new_state, restored_step, state_dtype_name
 
 # torch 2.13 renamed its check that a captured step is a capturable one
@@ -38,22 +41,32 @@ Loss = TypeVar("Loss")
 class _AdamBase(Optimizer):
     """All of InvAdam and DualAdam except the signature of the constructor."""
 
-    def __init__(self, params: ParamsT, **defaults: Any) -> None:
-        check_settings(defaults, known=defaults)
+    def __init__(self, params: ParamsT, *, amsgrad: bool, **settings: Any) -> None:
+        check_params(params)
+        defaults = with_switch_rate(settings)
+        check_settings({**defaults, "amsgrad": amsgrad}, known=defaults)
         defaults["state_dtype"] = state_dtype_name(defaults["state_dtype"])
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group with settings of its own, checked like the constructor's arguments."""
         if isinstance(param_group, dict):
-            check_settings(
-                {**self.defaults, **param_group}, known={*self.defaults, "params", "param_names"}
-            )
+            known = {*self.defaults, "params", "param_names"}
+            if "switch_rate" in self.defaults:
+                if not param_group.keys().isdisjoint(HAND_OVER_KEYS):
+                    param_group = with_switch_rate(param_group)
+                known.update(HAND_OVER_KEYS)
+            check_settings({**self.defaults, **param_group}, known)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         group["state_dtype"] = state_dtype_name(group["state_dtype"])
+        if group["stochastic_rounding"] and group["rounding_seed"] is None:
+            if self.defaults["rounding_seed"] is None:
+                self.defaults["rounding_seed"] = new_seed(self)
+            group["rounding_seed"] = self.defaults["rounding_seed"]
         try:
             check_storage(group)
+            check_decay(group)
             if group["fused"]:
                 require_fused(group["params"])
         except (RuntimeError, ValueError):
@@ -101,6 +114,10 @@ class _AdamBase(Optimizer):
 
         torch.compile knows this method by its name: it runs it once, outside the graph.
         """
+        if group["stochastic_rounding"]:
+            begin_again()
+        # a seed of 0 changes no place
+        seed = mix_number(group["rounding_seed"] or 0)
         first_place = 0  # parameters in the groups before this one
         for earlier in self.param_groups:
             if earlier is group:
@@ -126,7 +143,7 @@ class _AdamBase(Optimizer):
             exp_avgs.append(state["exp_avg"])
             exp_avg_sqs.append(state["exp_avg_sq"])
             steps.append(state["step"])
-            places.append(place)
+            places.append(place ^ seed)
 
     def _settings_of(self, group: dict[str, Any]) -> StepSettings:
         """Return the group's settings as a step uses them."""
@@ -214,7 +231,11 @@ class DualAdam(_AdamBase):
         weight_decay: decoupled decay lambda per unit of lr, at least 0, not scaled by alpha.
             AdamW's default is 0.01, this one is 0.
         switch_rate: xi per step, in [0, 1]. 0 is InvAdam throughout, 1 is Adam from the first
-            step. ``switch_rate_for`` derives it from the length of the training.
+            step. None is 0.01, or what total_steps gives.
+        total_steps: optimizer steps of the whole training, at least 1, instead of switch_rate:
+            ``switch_rate_for(total_steps, hand_over_fraction)``. The group keeps the switch_rate.
+        hand_over_fraction: share of total_steps after which DualAdam is Adam, in (0, 1]; None is
+            0.16.
         foreach: True or False chooses or avoids the list-wise path. None uses it for parameters on
             CUDA, as torch does.
         fused: True makes one pass over the data per step, in compiled code. What the kernel cannot
@@ -233,8 +254,13 @@ class DualAdam(_AdamBase):
             below 2e-3: use it with stochastic_rounding. Not for complex parameters.
         stochastic_rounding: round bfloat16 parameters and moments to one of their two neighbours
             at random, so that the mean is right, instead of to the nearest. The noise is a hash of
-            the parameter's number in the optimizer, its step and the element, so it is the same in
-            every path and in a resumed run. float16 is always rounded to nearest.
+            rounding_seed, the parameter's number in the optimizer, its step and the element, so it
+            is the same in every path and in a resumed run. float16 is always rounded to nearest.
+        rounding_seed: tells the noise of several optimizers apart, in [0, 2^32). None numbers
+            the optimizers that are made in a row, before one of them steps, from 0. The group keeps
+            it. Give one to each process where a tool divides the parameters among optimizers
+            (ZeRO).
+        amsgrad: must be False; code written for torch.optim.AdamW may pass it.
 
     Raises:
         ValueError: an argument is out of range, or a group has a key that looks like a misspelt
@@ -268,8 +294,10 @@ class DualAdam(_AdamBase):
         betas: tuple[float | Tensor, float | Tensor] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        switch_rate: float = 0.01,
+        switch_rate: float | None = None,
         *,
+        total_steps: int | None = None,
+        hand_over_fraction: float | None = None,
         foreach: bool | None = None,
         fused: bool | None = None,
         maximize: bool = False,
@@ -277,6 +305,8 @@ class DualAdam(_AdamBase):
         differentiable: bool = False,
         state_dtype: torch.dtype | str | None = None,
         stochastic_rounding: bool = False,
+        rounding_seed: int | None = None,
+        amsgrad: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -285,6 +315,8 @@ class DualAdam(_AdamBase):
             eps=eps,
             weight_decay=weight_decay,
             switch_rate=switch_rate,
+            total_steps=total_steps,
+            hand_over_fraction=hand_over_fraction,
             foreach=foreach,
             fused=fused,
             maximize=maximize,
@@ -292,6 +324,8 @@ class DualAdam(_AdamBase):
             differentiable=differentiable,
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
+            rounding_seed=rounding_seed,
+            amsgrad=amsgrad,
         )
 
 
@@ -308,7 +342,7 @@ class InvAdam(_AdamBase):
 
     Args:
         params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable,
-            state_dtype, stochastic_rounding: as for ``DualAdam``.
+            state_dtype, stochastic_rounding, rounding_seed, amsgrad: as for ``DualAdam``.
 
     Raises:
         ValueError, TypeError, RuntimeError: as for ``DualAdam``.
@@ -344,6 +378,8 @@ class InvAdam(_AdamBase):
         differentiable: bool = False,
         state_dtype: torch.dtype | str | None = None,
         stochastic_rounding: bool = False,
+        rounding_seed: int | None = None,
+        amsgrad: bool = False,
     ) -> None:
         super().__init__(
             params,
@@ -358,6 +394,8 @@ class InvAdam(_AdamBase):
             differentiable=differentiable,
             state_dtype=state_dtype,
             stochastic_rounding=stochastic_rounding,
+            rounding_seed=rounding_seed,
+            amsgrad=amsgrad,
         )
 
 

@@ -53,6 +53,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> DecayGroups:
         ready for an optimizer.
 
     Raises:
+        TypeError: model is not a module.
         ValueError: weight_decay is negative or not finite, or no parameter needs a gradient.
 
     Example:
@@ -62,6 +63,11 @@ def decay_groups(model: nn.Module, weight_decay: float) -> DecayGroups:
         >>> [(group["weight_decay"], group["names"]) for group in groups]
         [(0.1, ['0.weight']), (0.0, ['0.bias', '1.weight', '1.bias'])]
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model must be a torch.nn.Module, got {type(model).__name__}; pass the model itself, "
+            "not its parameters."
+        )
     if not 0.0 <= weight_decay < math.inf:
         raise ValueError(f"Invalid weight_decay value: {weight_decay}")
     params: dict[str, Tensor] = {}

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
 
-def switch_rate_for(total_steps: int, fraction: float = 0.16) -> float:
+DEFAULT_SWITCH_RATE = 0.01  # of the authors' release
+DEFAULT_FRACTION = 0.16
+HAND_OVER_KEYS = ("total_steps", "hand_over_fraction")  # settings that stand for a switch_rate
+
+
+def switch_rate_for(total_steps: int, fraction: float = DEFAULT_FRACTION) -> float:
     r"""Return the switch rate with which the hand-over ends after a fraction of the training.
 
     .. math:: \xi = \min(1, 1 / (\text{fraction} \cdot \text{total\_steps}))
@@ -35,3 +42,36 @@ def switch_rate_for(total_steps: int, fraction: float = 0.16) -> float:
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f"fraction must be in (0, 1], got {fraction}.")
     return min(1.0, 1.0 / (fraction * total_steps))
+
+
+def with_switch_rate(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with total_steps and hand_over_fraction replaced by their switch_rate.
+
+    Raises:
+        ValueError: two of them exclude each other, or one is out of range.
+        TypeError: total_steps is not an integer.
+
+    Example:
+        >>> with_switch_rate({"lr": 0.1, "total_steps": 1000, "hand_over_fraction": 0.5})
+        {'lr': 0.1, 'switch_rate': 0.002}
+    """
+    resolved = dict(settings)
+    total_steps = resolved.pop("total_steps", None)
+    fraction = resolved.pop("hand_over_fraction", None)
+    if total_steps is None:
+        if fraction is not None:
+            raise ValueError(
+                f"hand_over_fraction must come with total_steps, got {fraction} alone."
+            )
+        if "switch_rate" in resolved and resolved["switch_rate"] is None:
+            resolved["switch_rate"] = DEFAULT_SWITCH_RATE
+        return resolved
+    if resolved.get("switch_rate") is not None:
+        raise ValueError(
+            f"switch_rate must be left out where total_steps is given, got {total_steps} steps "
+            f"and a rate of {resolved['switch_rate']}."
+        )
+    if fraction is None:
+        fraction = DEFAULT_FRACTION
+    resolved["switch_rate"] = switch_rate_for(total_steps, fraction)
+    return resolved
