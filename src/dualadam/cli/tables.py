@@ -17,12 +17,7 @@ from dualadam.compare.wording import minus, verdict_sentence
 def print_plan(plan: Plan, console: Console) -> None:
     """Print every point of every arm, the number of runs, and the primary comparison."""
     spec = plan.spec
-    length = f"{spec.total_steps:,} steps" if spec.total_steps else f"{spec.epochs} epochs"
-    trained = ", ".join(filter(None, (spec.task, spec.model)))
-    console.print(
-        f"{spec.name}: {trained}, {length} a run, batches of {spec.batch_size}, "
-        f"{spec.schedule} schedule"
-    )
+    console.print(f"{spec.name}: {_training(spec)}")
     for block in spec.block:
         title = f"{block.name}: weight decay {block.weight_decay:g}"
         table = Table(title=title, title_justify="left")
@@ -41,6 +36,16 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"Decided by: {minus(spec.primary.arm, spec.primary.against)}, the 95 % interval of the "
         f"paired differences against a margin of {_margin(spec)}."
     )
+
+
+def _training(spec: Spec) -> str:
+    if spec.train is not None:
+        steps = f", {spec.steps:,} steps a run" if spec.steps else ""
+        return f"your own training, {spec.command or spec.train}{steps}"
+    length = f"{spec.total_steps:,} steps" if spec.total_steps else f"{spec.epochs} epochs"
+    trained = ", ".join(filter(None, (spec.task, spec.model)))
+    batches = f"batches of {spec.batch_size}, {spec.schedule} schedule"
+    return f"{trained}, {length} a run, {batches}"
 
 
 def print_estimate(cost: Estimate, console: Console) -> None:

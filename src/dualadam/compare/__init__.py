@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dualadam.compare.spec import Spec
     from dualadam.compare.spec_file import load_spec
     from dualadam.compare.summary import summarise
+    from dualadam.compare.trial import Trial
 
 __all__ = [
     "Metric",
@@ -36,6 +37,7 @@ __all__ = [
     "Result",
     "Run",
     "Spec",
+    "Trial",
     "check_spec",
     "compare",
     "execute",
@@ -53,6 +55,7 @@ _MODULES = {
     "Result": "result",
     "Run": "run",
     "Spec": "spec",
+    "Trial": "trial",
     "check_spec": "check",
     "compare": "python",
     "execute": "execution",

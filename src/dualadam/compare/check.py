@@ -6,9 +6,10 @@ import warnings
 from collections.abc import Iterator
 
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
+from dualadam.compare.own_loop import COMMAND_NAMES, placeholders
 from dualadam.compare.spec import Arm, Spec
-from dualadam.compare.spec_text import Mistake, SpecText, nearest
-from dualadam.errors import last_line
+from dualadam.compare.spec_text import Mistake, Place, SpecText, nearest
+from dualadam.errors import InvalidValueError, last_line
 from dualadam.tasks import (
     TASKS,
     ProblemEntry,
@@ -61,7 +62,7 @@ def check_machine(spec: Spec, *, data: str | None, device: str) -> tuple[str, ..
 
 def unknown_names(spec: Spec) -> list[Mistake]:
     """Return the mistakes in the names that a report needs too: the task and its metric."""
-    entry = spec._entry or TASKS.get(spec.task)
+    entry = spec.entry if spec.train or spec._entry else TASKS.get(spec.task)
     if entry is None:
         hint = nearest(spec.task, TASKS)
         also = "" if hint.endswith("?") else " A task of your own is FILE.py:FUNCTION."
@@ -124,7 +125,33 @@ def _arm_mistakes(spec: Spec) -> Iterator[Mistake]:
     for i, block in enumerate(spec.block):
         for k, arm in enumerate(block.arm):
             place = ("block", i, "arm", k)
+            if spec.command is not None:  # any program: the names are its own
+                yield from _command_mistakes(spec, arm, place)
+                continue
             yield from (Mistake((*place, *at), said) for at, said in _mistakes_of(arm))
+
+
+def _command_mistakes(spec: Spec, arm: Arm, place: Place) -> Iterator[Mistake]:
+    """Check that every name in braces of the command has a value for this arm."""
+    assert spec.command is not None
+    point = {**arm.args, **{name: bounds[0] for name, bounds in arm.tune.items()}}
+    try:
+        names = placeholders(spec.command)
+    except InvalidValueError as error:
+        yield Mistake(("command",), str(error).removeprefix("command "))
+        return
+    known = [*COMMAND_NAMES, *point]
+    for name in sorted(names - set(known)):
+        message = f"has {{{name}}}, which {arm.name!r} does not set; {nearest(name, known)}"
+        yield Mistake(("command",), message)
+    if "out" not in names:
+        yield Mistake(("command",), "must have {out}, the file that it writes its scores to")
+    unused = sorted(set(point) - names) if "settings" not in names else []
+    for name in unused:
+        table = "tune" if name in arm.tune else "args"
+        yield Mistake(
+            (*place, table, name), "is not used: the command has neither it nor {settings}"
+        )
 
 
 def _mistakes_of(arm: Arm) -> Iterator[Mistake]:

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+from dualadam.compare.own_loop import train_own
 from dualadam.compare.plan import Plan
 from dualadam.compare.recorded_task import record_task
 from dualadam.compare.run import Record, Run
@@ -134,6 +135,17 @@ def execute(
 
     def submit(run: Run) -> Future[Record]:
         log = store.folder / LOGS / f"{run.key}.log"
+        if run.own_loop is not None:
+            timeout = plan.spec.timeout
+            return executor.submit(
+                call_isolated,
+                train_own,
+                run,
+                device=device,
+                source=source,
+                timeout=timeout,
+                log=log,
+            )
         return executor.submit(
             call_isolated, train, run, data=data, device=device, source=source, log=log
         )

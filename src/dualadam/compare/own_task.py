@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dualadam.compare.loop_entry import LoopEntry
+from dualadam.compare.own_loop import COMMAND
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_text import Mistake, SpecText
-from dualadam.errors import DualAdamError, last_line
+from dualadam.errors import DualAdamError, InvalidTypeError, InvalidValueError, last_line
 from dualadam.tasks import (
     HERE,
     LoadOptions,
@@ -19,7 +22,9 @@ from dualadam.tasks import (
     Source,
     Task,
     find_task,
+    fingerprint,
     is_reference,
+    load_function,
     num_rows,
 )
 
@@ -30,13 +35,60 @@ def bind_task(spec: Spec, source: Source = HERE, text: SpecText | None = None) -
     Raises:
         SpecError: the function cannot be loaded, raises, or returns no `Problem`.
     """
-    if source.pickled is None and not is_reference(spec.task):
+    if spec.train == COMMAND:
+        return spec
+    if source.pickled is None and not is_reference(spec.task) and spec.train is None:
         return spec
     try:
+        if spec.train is not None:
+            return spec.with_task(loop_entry(spec, source))
         return spec.with_task(find_task(spec.task, source))
     except DualAdamError as error:
-        mistake = Mistake(("task",), f"cannot be used: {error}")
+        mistake = Mistake(("train" if spec.train else "task",), f"cannot be used: {error}")
         raise (text or SpecText()).error([mistake]) from error
+
+
+def loop_entry(spec: Spec, source: Source) -> LoopEntry:
+    """Return the entry of the user's training function, which is loaded but not called.
+
+    Raises:
+        DualAdamError: it cannot be loaded, or does not take one argument.
+    """
+    if source.pickled is None and not is_reference(spec.task):
+        raise InvalidValueError(
+            f'train must be FILE.py:FUNCTION, package.module:FUNCTION or "command", '
+            f"got {spec.task!r}."
+        )
+    function = load_function(spec.task, source)
+    if not takes_one_argument(function):
+        raise InvalidTypeError(f"{spec.task} must take one argument, the run (a Trial).")
+    name, metric = spec.judged_by
+    return LoopEntry.of(spec.task, name, metric, fingerprint(spec.task, source))
+
+
+def is_training_function(name: str, source: Source) -> bool:
+    """Whether a reference leads to a function that trains, which takes a `Trial`.
+
+    Raises:
+        DualAdamError: the function cannot be loaded.
+    """
+    if source.pickled is None and not is_reference(name):
+        return False
+    return takes_one_argument(load_function(name, source))
+
+
+def takes_one_argument(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument, and needs one."""
+    try:
+        signature = inspect.signature(function)
+        signature.bind(None)
+    except (TypeError, ValueError):
+        return False
+    try:
+        signature.bind()
+    except TypeError:
+        return True
+    return False
 
 
 def check_own_task(spec: Spec, text: SpecText | None = None) -> None:

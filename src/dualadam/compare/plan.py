@@ -81,6 +81,7 @@ class Plan:
             evaluate_at_most=spec.evaluate_at_most,
             language=spec.fine_tuning,
             warmup=arm.warmup,
+            own_loop=spec.own_loop,
         )
 
     def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:

@@ -16,7 +16,7 @@ from dualadam.compare.arms import Choice, RateRange, arm_tables, primary_arms, r
 from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.execution import check_unchanged, execute, open_study
 from dualadam.compare.optimizers import find_entry
-from dualadam.compare.own_task import bind_task, check_own_task
+from dualadam.compare.own_task import bind_task, check_own_task, is_training_function
 from dualadam.compare.plan import make_plan
 from dualadam.compare.report import write_report
 from dualadam.compare.result import Result
@@ -65,8 +65,9 @@ def compare(
     from a notebook or a script travel to the worker processes.
 
     Args:
-        what: a function that returns a `Problem`, a `Problem`, "FILE.py:FUNCTION",
-            "package.module:function", or the name of a built-in task (then ``model`` too).
+        what: a function that returns a `Problem`, a `Problem`, a training function of one argument
+            (a `Trial`), "FILE.py:FUNCTION", "package.module:function", or the name of a built-in
+            task (then ``model`` too). A training function needs ``direction``.
         lr: the learning rate, tuned over a decade either side; or its range (low, high).
         arms: each a name of ``dualadam list``, the path of an importable class, such a path with
             "+warmup", an optimizer class, or a table with the fields of a spec's arm.
@@ -75,7 +76,7 @@ def compare(
         margin: of equivalence, in the unit of the metric; None takes it from the spread of the
             tuning runs, before any judged run.
         steps, epochs: length of a run; exactly one is set.
-        batch_size: examples per step.
+        batch_size: examples per step; a training function decides it itself.
         points: settings tried per arm, at least 2 without a margin.
         tuning_seeds: runs per point.
         seeds: judged runs per arm, paired.
@@ -96,19 +97,20 @@ def compare(
         FailedRunsError: some runs raised; the others are on disk.
     """
     reference, source = locate(what)
-    entry = find_task(reference, source)
-    per_epoch = entry.steps_per_epoch(batch_size, fields.get("subset"))
-    total = steps or (per_epoch * epochs if per_epoch and epochs else None)
+    is_loop = reference not in TASKS and is_training_function(reference, source)
+    total = steps
+    if not is_loop and epochs:
+        per_epoch = find_task(reference, source).steps_per_epoch(batch_size, fields.get("subset"))
+        total = per_epoch and per_epoch * epochs
     tables = arm_tables(arms, range_around(lr), Choice(switch_rate, total))
     first, against = primary or primary_arms(tables)
     name = name or file_name(reference)
     spec = make_spec(
         {
             "name": name,
-            "task": reference,
+            **({"train": reference} if is_loop else {"task": reference, "batch_size": batch_size}),
             "steps": steps,
             "epochs": epochs,
-            "batch_size": batch_size,
             "points": points,
             "tuning_seeds": tuning_seeds,
             "seeds": seeds,

@@ -37,7 +37,7 @@ class RecordedTask(TaskEntry):
 
 def record_task(folder: Path, spec: Spec) -> None:
     """Write what a report needs of a task that is not built in."""
-    if spec.task in TASKS:
+    if spec.task in TASKS or spec.train is not None:
         return
     entry = spec.entry
     content = {
@@ -51,7 +51,7 @@ def record_task(folder: Path, spec: Spec) -> None:
 def with_recorded_task(folder: Path, spec: Spec) -> Spec:
     """Return the spec of a study with the task that its folder describes."""
     file = folder / TASK_FILE
-    if spec.task in TASKS or not file.exists():
+    if spec.task in TASKS or spec.train is not None or not file.exists():
         return spec
     content = json.loads(file.read_text(encoding="utf-8"))
     return spec.with_task(

@@ -17,6 +17,14 @@ LATER = {"in_key": "unless default"}  # a knob added later: at its default it is
 
 
 @dataclass(frozen=True)
+class OwnLoop:
+    """A training by the user's own function or command."""
+
+    worst: float  # the score of a run that diverged
+    command: str | None = None
+
+
+@dataclass(frozen=True)
 class Run:
     """One training: all that decides its numbers, and nothing else."""
 
@@ -51,6 +59,8 @@ class Run:
     language: FineTuning | None = field(default=None, metadata=LATER)
     # whether LinearWarmup is put around the optimizer
     warmup: bool = field(default=False, metadata=LATER)
+    # for a loop of the user's own; batch_size, schedule and precision then mean nothing
+    own_loop: OwnLoop | None = field(default=None, metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -82,7 +92,8 @@ class Run:
         """Return the run of a record."""
         language = content.get("language")
         tuned = FineTuning(model=content["model"], **language) if language else None
-        return cls(**{**content, "language": tuned})
+        own = content.get("own_loop")
+        return cls(**{**content, "language": tuned, "own_loop": OwnLoop(**own) if own else None})
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,7 @@ def signature(judged: Sequence[Record]) -> str:
         f"optimizer:{run.optimizer}",
         *(f"{name}:{value}" for name, value in sorted(run.settings.items())),
         f"weight_decay:{run.weight_decay:g}",
-        f"epochs:{run.epochs}" if run.epochs else f"steps:{run.steps}",
-        f"batch:{run.batch_size}",
-        f"schedule:{run.schedule}",
-        *_unusual(run),
-        f"precision:{run.precision}",
+        *(_loop(run) if run.own_loop is None else _own_loop(run)),
         f"seeds:{min(seeds)}-{max(seeds)}",
         f"device:{env['device']}",
         f"threads:{env['threads']}",
@@ -37,12 +33,29 @@ def signature(judged: Sequence[Record]) -> str:
     return "|".join(parts)
 
 
+def _loop(run: Run) -> list[str]:
+    return [
+        f"epochs:{run.epochs}" if run.epochs else f"steps:{run.steps}",
+        f"batch:{run.batch_size}",
+        f"schedule:{run.schedule}",
+        *_unusual(run),
+        f"precision:{run.precision}",
+    ]
+
+
+def _own_loop(run: Run) -> list[str]:
+    assert run.own_loop is not None
+    steps = [f"steps:{run.steps}"] if run.steps else []
+    return steps + ([f"command:{run.own_loop.command}"] if run.own_loop.command else [])
+
+
 def _unusual(run: Run) -> list[str]:
     """Name the settings that most runs leave at their defaults."""
     options = {
         "subset": run.subset,
         "augment": run.augment,
         "evaluate_at_most": run.evaluate_at_most,
+        "warmup": run.warmup,
         "accumulate": run.accumulate if run.accumulate > 1 else None,
     }
     parts = [f"{name}:{value}" for name, value in options.items() if value]

@@ -25,14 +25,13 @@ def smoke_test(spec: Spec, device: str = "cpu") -> Spec:
         "smoke": True,
         "demonstration": True,
         "epochs": None,
-        "steps": 2,
+        "steps": 2 if spec.train is None else spec.steps and 2,
         "batch_size": min(spec.batch_size, 2),
         "accumulate": min(spec.accumulate, 2),
         "points": min(spec.points, 1),
         "tuning_seeds": 1,
         "seeds": 2,
-        "evaluations": 1,
-        "evaluate_at_most": 4,
+        **({"evaluations": 1, "evaluate_at_most": 4} if spec.train is None else {}),
         "block": [block.model_copy(update={"arm": [a for a in block.arm if a.name in compared]})],
     }
     if device == "cpu":

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from dualadam.compare.loop_entry import LoopEntry
+from dualadam.compare.run import OwnLoop
 from dualadam.compare.spec_text import nearest
 from dualadam.compare.spec_values import (
     FileName,
@@ -27,6 +29,23 @@ from dualadam.compare.spec_values import (
     refuse,
 )
 from dualadam.tasks import TASKS, FineTuning, Metric, TaskEntry
+
+# what the loop of the package decides, and a loop of the user's own decides itself
+LOOP_KEYS = (
+    "model",
+    "subset",
+    "epochs",
+    "batch_size",
+    "accumulate",
+    "schedule",
+    "final_fraction",
+    "precision",
+    "augment",
+    "flatness",
+    "evaluations",
+    "evaluate_at_most",
+    "language",
+)
 
 
 class _Table(BaseModel):
@@ -123,6 +142,11 @@ class Spec(_Table):
         task: what is trained: a name of ``dualadam list``, or "FILE.py:FUNCTION" for a function
             of the user's own that returns a `Problem`.
         model: a name of ``dualadam list``; left out for a task of the user's own.
+        train: instead of ``task``: "FILE.py:FUNCTION" for a training function of the user's own, or
+            "command".
+        command: with ``train = "command"``, the command line of a run.
+        timeout: seconds after which a run of ``train`` fails.
+        unit, worst: of the score that ``train`` returns; worst is that of a diverged run.
         subset: number of training examples to keep; None keeps all.
         epochs, steps: length of a run; exactly one is set.
         batch_size: examples per step.
@@ -147,6 +171,11 @@ class Spec(_Table):
 
     name: FileName
     title: Annotated[str, Field(max_length=200)] = ""
+    train: str | None = None
+    command: str | None = None
+    timeout: Annotated[Finite, Field(gt=0)] | None = None
+    unit: str = ""
+    worst: Finite | None = None
     demonstration: bool = False
     smoke: bool = False
     task: str
@@ -174,8 +203,43 @@ class Spec(_Table):
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
     _entry: TaskEntry | None = PrivateAttr(default=None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_loop_is_the_task(cls, table: Any) -> Any:
+        """Take the function's name as the task; a loop of the user's own has no batch size."""
+        if not isinstance(table, dict) or table.get("train") is None:
+            return table
+        if table.get("task", table["train"]) != table["train"]:
+            refuse("must be left out: train says what is trained", "task")
+        return {"batch_size": 1, **table, "task": table["train"]}
+
+    @model_validator(mode="after")
+    def _own_loop_fits(self) -> Spec:
+        own = ("command", "timeout", "worst", "unit")
+        if self.train is None:
+            for key in own:
+                if getattr(self, key):
+                    refuse("must be left out: it belongs to train", key)
+            return self
+        if (self.train == "command") != (self.command is not None):
+            refuse('must be given with train = "command", and only then', "command")
+        if self.direction is None:
+            refuse('must be given with train: "higher" or "lower" scores are better', "direction")
+        for key in LOOP_KEYS:
+            if getattr(self, key) != type(self).model_fields[key].default and key != "batch_size":
+                refuse("must be left out: your own loop decides it", key)
+        for i, block in enumerate(self.block):
+            for k, arm in enumerate(block.arm):
+                for key in ("loss_scale", "schedule"):
+                    if getattr(arm, key) != Arm.model_fields[key].default:
+                        place = ("block", i, "arm", k, key)
+                        refuse("must be left out: your own loop decides it", *place)
+        return self
+
     @model_validator(mode="after")
     def _lengths_fit(self) -> Spec:
+        if self.train is not None:
+            return self
         if (self.epochs is None) == (self.steps is None):
             refuse("or steps must be given, and not both", "epochs")
         if self.accumulate > self.batch_size:
@@ -219,7 +283,19 @@ class Spec(_Table):
     @property
     def entry(self) -> TaskEntry:
         """What is known of the task: of a user's own what ``with_task`` was given."""
+        if self._entry is None and self.train is not None:
+            return LoopEntry.of(self.train, self.metric or "score", self._own_metric())
         return self._entry or TASKS[self.task]
+
+    def _own_metric(self) -> Metric:
+        higher = self.direction != "lower"
+        worst = self.worst if self.worst is not None else (0.0 if higher else 1e9)
+        return Metric(self.unit, higher_is_better=higher, worst=worst)
+
+    @property
+    def own_loop(self) -> OwnLoop | None:
+        """How the user's own loop is run; None for the loop of the package."""
+        return OwnLoop(self._own_metric().worst, self.command) if self.train else None
 
     def with_task(self, entry: TaskEntry) -> Spec:
         """Return the spec of a study whose task is the user's own."""

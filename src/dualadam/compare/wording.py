@@ -68,6 +68,8 @@ def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None 
         >>> print(data_sentences(counted | {"max_length": 64}))
         Examples: test 531. 9 duplicates were removed before the split. Cut at 64 tokens: test 0.
     """
+    if data and "own_loop" in data:
+        return _own_loop_sentences(data["own_loop"])
     sentences = []
     if data:
         sentences += [
@@ -95,6 +97,21 @@ def data_sentences(data: Mapping[str, Any] | None, evaluate_at_most: int | None 
             f"At most {evaluate_at_most:,} examples of the validation and the test split were "
             "evaluated, the same for every arm."
         )
+    return " ".join(sentences)
+
+
+def _own_loop_sentences(found: Mapping[str, Any]) -> str:
+    """Return what is missing where the user's own code trained."""
+    sentences = []
+    if not found["test"]:
+        sentences.append(
+            "No test score was returned: judged runs were scored on the validation data that the "
+            "settings were chosen with, on other seeds."
+        )
+    if not found["curve"]:
+        sentences.append("No learning curve was logged.")
+    if found["steps"] is None:
+        sentences.append("Steps were not counted: the time per step is that of a whole run.")
     return " ".join(sentences)
 
 

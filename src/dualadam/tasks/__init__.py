@@ -3,7 +3,14 @@
 Importing it needs torch and NumPy alone. The libraries of a task are imported when it is loaded.
 """
 
-from dualadam.tasks.own import HERE, ProblemEntry, Source, is_reference
+from dualadam.tasks.own import (
+    HERE,
+    ProblemEntry,
+    Source,
+    fingerprint,
+    is_reference,
+    load_function,
+)
 from dualadam.tasks.pickled import pickled_source
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.protocol import (
@@ -41,8 +48,10 @@ __all__ = [
     "check_data",
     "check_device",
     "find_task",
+    "fingerprint",
     "get_task",
     "is_reference",
+    "load_function",
     "map_tensors",
     "num_rows",
     "pickled_source",

@@ -1,0 +1,240 @@
+"""One run of a training function or a command of the user's own. Needs torch and NumPy alone."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+from dualadam.compare.measures import peak_bytes, state_bytes
+from dualadam.compare.run import Record, Run, SplitScore
+from dualadam.compare.training import seed_all
+from dualadam.compare.trial import DivergedError, Trial, TrialScores
+from dualadam.errors import FailedRunsError, InvalidTypeError, InvalidValueError
+from dualadam.harness.environment import environment
+from dualadam.tasks import HERE, Source, fingerprint, load_function
+
+COMMAND = "command"  # the value of ``train`` for a command
+# names in braces that a command may have, beside the arm's settings
+COMMAND_NAMES = (
+    "python",
+    "optimizer",
+    "arm",
+    "seed",
+    "steps",
+    "weight_decay",
+    "phase",
+    "device",
+    "out",
+    "settings",
+)
+LAST_LINES = 3  # of a failed command's output that its error shows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of the user's code."""
+
+    scores: TrialScores | None  # None where the run diverged
+    steps: int | None  # None where nothing counted them
+
+
+def train_own(
+    run: Run, *, device: str = "cpu", source: Source = HERE, timeout: float | None = None
+) -> Record:
+    """Let the user's code train once, and return the record.
+
+    Args:
+        run: what to train; ``run.own_loop`` is set.
+        device: what ``Trial.device`` says.
+        source: where the function's name leads, and the folder in which a command runs.
+        timeout: seconds after which the run fails.
+
+    Raises:
+        InvalidTypeError: the function returned something other than ``run.scores(...)``.
+        FailedRunsError: the command failed, or the time is over.
+    """
+    assert run.own_loop is not None
+    trial = Trial(run, device)
+    started = time.perf_counter()
+    if run.own_loop.command is None:
+        outcome = _call(trial, source, timeout)
+    else:
+        outcome = _run_command(run.own_loop.command, trial, source, timeout)
+    seconds = time.perf_counter() - started
+    scores, steps = outcome.scores, outcome.steps
+    test = None if scores is None else scores.test
+    if run.phase == "judge" and scores is not None and test is None:
+        test = scores.validation
+    given = scores is not None and scores.test is not None
+    facts: dict[str, Any] = {
+        "own_loop": {"test": given or scores is None, "curve": bool(trial.curve), "steps": steps}
+    }
+    made_of = fingerprint(run.task, source)
+    return Record(
+        run=run,
+        status="diverged" if scores is None else "finished",
+        steps=steps or 1,
+        validation=_score(run, None if scores is None else scores.validation),
+        test=_score(run, test) if run.phase == "judge" else None,
+        correct=None,
+        num_test=None,
+        curve=tuple(trial.curve),
+        diagnosis=tuple(trial.diagnosis),
+        flatness=None,
+        data=facts | ({"made_of": {"problem": made_of}} if made_of else {}),
+        seconds_per_step=seconds / (steps or 1),
+        state_bytes=sum(map(state_bytes, trial.optimizers)),
+        peak_bytes=peak_bytes(device),
+        environment=environment(device),
+    )
+
+
+def _score(run: Run, score: float | None) -> SplitScore:
+    assert run.own_loop is not None
+    value = run.own_loop.worst if score is None else score
+    return SplitScore(value, None, {run.metric: value})
+
+
+def _call(trial: Trial, source: Source, timeout: float | None) -> Outcome:
+    function = load_function(trial.run.task, source)
+    seed_all(trial.seed)
+    returned: Any = None
+    try:
+        with time_limit(timeout):
+            returned = function(trial)
+    except DivergedError:
+        pass
+    steps = trial.num_steps or trial.steps
+    if trial.diverged:  # also where the user's code caught the exception
+        return Outcome(None, steps)
+    if not isinstance(returned, TrialScores):
+        raise InvalidTypeError(
+            f"{trial.run.task} must return run.scores(...), got {type(returned).__name__}."
+        )
+    return Outcome(returned, steps)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise FailedRunsError after some seconds, in the main thread of a Unix process."""
+    can_interrupt = threading.current_thread() is threading.main_thread()
+    if seconds is None or not hasattr(signal, "setitimer") or not can_interrupt:
+        yield
+        return
+
+    def give_up(number: int, frame: object) -> None:
+        raise FailedRunsError(f"it took longer than timeout, {seconds:g} s.")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def placeholders(command: str) -> set[str]:
+    """Return the names in braces of a command.
+
+    Raises:
+        InvalidValueError: the braces do not match, or the quotes do not.
+
+    Example:
+        >>> sorted(placeholders("{python} train.py --lr {lr} --out {out}"))
+        ['lr', 'out', 'python']
+    """
+    try:
+        shlex.split(command)
+        return {name for _, name, _, _ in Formatter().parse(command) if name is not None}
+    except ValueError as error:
+        raise InvalidValueError(f"command cannot be read: {error}.") from error
+
+
+def command_values(run: Run, device: str, out: str) -> dict[str, Any]:
+    """Return what the names in braces of a command stand for."""
+    flags = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in run.settings.items())
+    return {
+        "python": sys.executable,
+        "optimizer": run.optimizer,
+        "arm": run.arm,
+        "seed": run.seed,
+        "steps": run.steps,
+        "weight_decay": run.weight_decay,
+        "phase": run.phase,
+        "device": device,
+        "out": out,
+        "settings": flags,
+        **run.settings,
+    }
+
+
+def _run_command(command: str, trial: Trial, source: Source, timeout: float | None) -> Outcome:
+    with tempfile.TemporaryDirectory(prefix="dualadam-") as folder:
+        out = Path(folder) / "scores.json"
+        values = command_values(trial.run, trial.device, str(out))
+        quoted = {k: v if k == "settings" else shlex.quote(str(v)) for k, v in values.items()}
+        words = shlex.split(command.format_map(quoted))
+        try:
+            done = subprocess.run(
+                words, cwd=source.folder, timeout=timeout, capture_output=True, text=True
+            )
+        except subprocess.TimeoutExpired as error:
+            raise FailedRunsError(f"it took longer than timeout, {timeout:g} s.") from error
+        except OSError as error:
+            raise FailedRunsError(f"{words[0]} cannot be started: {error.strerror}.") from error
+        sys.stdout.write(done.stdout)
+        sys.stderr.write(done.stderr)
+        last = " | ".join((done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:])
+        if done.returncode:
+            raise FailedRunsError(f"the command ended with status {done.returncode}: {last}")
+        if not out.exists():
+            raise FailedRunsError(
+                f"the command must write its scores to {{out}}, it wrote none. {last}"
+            )
+        return read_outcome(out, trial)
+
+
+def read_outcome(file: Path, trial: Trial) -> Outcome:
+    """Read the scores that a command left: ``{"validation": 0.9, "test": 0.91}``.
+
+    The object may have ``steps``, and ``curve``, a list of ``{"step": 100, "loss": 0.5,
+    "validation": 0.8}``. A score that is null or not finite is a run that diverged.
+
+    Raises:
+        FailedRunsError: the file is something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        steps = content.get("steps", trial.steps)
+        if content["validation"] is None or not _finite(content, ("validation", "test")):
+            return Outcome(None, steps)
+        for point in content.get("curve", []):
+            trial.log(point["step"], loss=point.get("loss"), validation=point.get("validation"))
+        scores = trial.scores(validation=content["validation"], test=content.get("test"))
+        return Outcome(scores, steps)
+    except DivergedError:
+        return Outcome(None, trial.steps)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FailedRunsError(
+            'the file of scores must be a JSON object such as {"validation": 0.9, "test": 0.91}: '
+            f"{type(error).__name__}: {error}."
+        ) from error
+
+
+def _finite(content: Mapping[str, Any], names: tuple[str, ...]) -> bool:
+    values = (content.get(name) for name in names)
+    return all(value is None or math.isfinite(value) for value in values)
