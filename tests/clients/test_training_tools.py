@@ -174,7 +174,8 @@ def test_a_state_saved_on_the_cpu_continues_on_a_gpu(path: str):
         opt.step()
     for param, twin in zip(params, moved, strict=True):
         assert fresh.state[twin]["exp_avg"].is_cuda
-        assert fresh.state[twin]["step"].is_cpu
+        # a kernel reads the count on the device, the other paths on the CPU
+        assert fresh.state[twin]["step"].is_cuda is (path == "fused")
         torch.testing.assert_close(twin.cpu(), param, rtol=1e-6, atol=1e-7)
 
 
