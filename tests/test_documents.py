@@ -56,7 +56,8 @@ def blocks(language: str) -> list[object]:
 
 
 @pytest.mark.parametrize("code", blocks("python"))
-def test_a_python_block_runs(code: str):
+def test_a_python_block_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     if "import optax" in code:
         pytest.importorskip("optax")
     exec(compile(code, "block", "exec"), {"__name__": "__main__"})

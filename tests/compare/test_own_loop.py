@@ -140,6 +140,16 @@ def test_without_a_test_score_and_a_curve_the_report_says_what_is_missing(tmp_pa
     assert "No learning curve was logged" in page
 
 
+def test_a_curve_may_lack_values_and_its_seeds_may_log_at_other_steps(tmp_path: Path):
+    source = write(tmp_path)
+    file = tmp_path / "train.py"
+    logged = "run.log(step + (run.seed == 1 and step > 4), loss=loss) if step > run.seed else None"
+    file.write_text(re.sub(r"run\.log\(.*\)", logged, file.read_text()))
+    run(tmp_path / "out", source)
+    write_report(tmp_path / "out")
+    assert (tmp_path / "out" / "figures" / "curves.png").exists()
+
+
 @pytest.mark.parametrize("body", ["loss = loss * float('nan')", "model.weight.data.fill_(1e30)"])
 def test_a_loss_or_a_score_that_is_not_finite_is_a_run_that_diverged(tmp_path: Path, body: str):
     source = write(tmp_path, f"if run.run.arm == 'DualAdam' and run.seed == 1: {body}")

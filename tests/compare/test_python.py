@@ -170,7 +170,7 @@ MISTAKES = [
     ({"points": 1}, "margin must be given where no arm is tuned at two points"),
     ({"workers": -1}, "workers must be at least 0, got -1"),
     ({"what": 3}, "the training must be a function that returns a Problem"),
-    ({"what": "digit"}, "task must be one of"),
+    ({"what": "digit"}, "task must be a known task, got 'digit'; did you mean 'digits'?"),
 ]
 
 

@@ -14,6 +14,7 @@ from dualadam.compare.report import as_dict
 from dualadam.compare.spec_file import BUILTIN, parse_spec
 from dualadam.compare.summary import control_of, summarise
 from dualadam.errors import InvalidValueError
+from dualadam.tasks import TASKS, Metric
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +129,18 @@ def test_right_examples_are_resampled_only_for_a_metric_that_counts_them():
     for metric, counts in (("accuracy", True), ("macro_f1", False)):
         spec = parse_spec(text.replace("points = 3", f'points = 3\nmetric = "{metric}"'))
         assert (summarise(spec, drawn_records(spec)).examples is not None) is counts
+
+
+@pytest.mark.parametrize(("scale", "decimals"), [(1.0, 2), (1e-3, 4)])
+def test_small_scores_that_are_no_percentages_keep_two_digits_of_their_interval(scale, decimals):
+    spec = parse_spec(TINY.replace('task = "digits"', 'task = "own"'))
+    spec = spec.with_task(replace(TASKS["digits"], metrics={"loss": Metric("", False)}))
+    records = drawn_records(spec)
+    scores = {arm.name: [0.08, 0.09, 0.1] for arm in spec.block[0].arm}
+    scores["DualAdam"] = [0.08 + 2 * scale, 0.09 - scale, 0.1]
+    assert summarise(*with_scores((spec, records), scores)).decimals == decimals
+
+
+def test_percentages_have_two_decimals():
+    spec = parse_spec(TINY)
+    assert summarise(spec, drawn_records(spec)).decimals == 2

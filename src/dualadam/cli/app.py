@@ -15,6 +15,7 @@ from dualadam.cli.escape import escape
 from dualadam.cli.escape_networks import escape_networks
 from dualadam.cli.flatness import flatness
 from dualadam.cli.list import list_names
+from dualadam.cli.new import new
 from dualadam.cli.report import report
 from dualadam.cli.speed import speed
 from dualadam.errors import DualAdamError
@@ -62,6 +63,7 @@ def _root(
 
 
 app.command()(compare)
+app.command()(new)
 app.command()(report)
 app.command(name="list")(list_names)
 app.command()(flatness)

@@ -12,13 +12,44 @@ from typing import Annotated
 import typer
 
 from dualadam.cli.console import DataOption, DeviceOption
-from dualadam.errors import DualAdamError
+from dualadam.errors import DualAdamError, InvalidValueError
 
 
 def compare(
     source: Annotated[
-        str, typer.Argument(metavar="SPEC", help="A TOML file, or the name of a built-in spec.")
-    ] = "digits",
+        str | None,
+        typer.Argument(
+            metavar="SPEC", help="A TOML file, or the name of a built-in spec. [default: digits]"
+        ),
+    ] = None,
+    problem: Annotated[
+        str | None,
+        typer.Option(
+            "--problem",
+            help="Instead of SPEC: FILE.py:FUNCTION, which returns a Problem or trains by itself.",
+        ),
+    ] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option("--lr", help="With --problem: a number, tuned a decade around, or LOW,HIGH."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="With --problem: the length of a run.")
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arm",
+            help="With --problem, several times: a name or a class. "
+            "[default: AdamW, AdamW+warmup, DualAdam]",
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="With --problem, several times: KEY=VALUE of a spec, such as seeds=10."
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +92,7 @@ def compare(
     """
     from dualadam.cli import tables
     from dualadam.cli.console import stderr, stdout
+    from dualadam.cli.quick import spec_of_options
     from dualadam.compare.check import check_machine, check_spec
     from dualadam.compare.estimate import estimate as estimate_cost
     from dualadam.compare.execution import execute, open_study
@@ -78,10 +110,20 @@ def compare(
     from dualadam.tasks import Source, check_data, check_device
 
     console, errors = stdout(), stderr()
-    text = read_spec_text(source)
-    spec = parse_spec(text)
-    beside = Path(source).resolve().parent if Path(source).is_file() else Path.cwd()
-    own = Source(folder=str(beside))
+    quick = {"--lr": lr, "--steps": steps, "--arm": arm, "--set": set_}
+    if problem is not None:
+        if source is not None:
+            raise InvalidValueError(f"SPEC must be left out with --problem, got {source!r}.")
+        text = None
+        spec, own = spec_of_options(problem, lr=lr, steps=steps, arms=arm, settings=set_)
+    elif given := [option for option, value in quick.items() if value]:
+        raise InvalidValueError(f"{given[0]} must come with --problem; a spec sets it itself.")
+    else:
+        source = source or "digits"
+        text = read_spec_text(source)
+        spec = parse_spec(text)
+        beside = Path(source).resolve().parent if Path(source).is_file() else Path.cwd()
+        own = Source(folder=str(beside))
     spec = bind_task(spec, own, text)
     check_spec(spec, text)
     check_own_task(spec, text)
@@ -100,6 +142,11 @@ def compare(
         return
     workers = workers or (num_cores() if device == "cpu" else 1)
     executors = dask_executor(cluster) if cluster else process_executor(workers)
+    if estimate and spec.train is not None:
+        raise InvalidValueError(
+            "--estimate must be left out: your own training function cannot be timed by its steps. "
+            "--smoke shows whether it runs."
+        )
     if estimate:
         if not cluster:
             check_device(device)
@@ -131,7 +178,7 @@ def compare(
                 )
         except KeyboardInterrupt:
             options = {"--out": out, "--data": data, "--cluster": cluster, "--device": device}
-            again = _command_line(source, options, smoke)
+            again = _command_line(source, {"--problem": problem, **quick, **options}, smoke)
             errors.print(
                 f"\nStopped. {len(store.records)} finished runs are in {store.path}; "
                 f"`{again}` goes on from there."
@@ -145,9 +192,10 @@ def compare(
     )
 
 
-def _command_line(source: str, options: Mapping[str, object], smoke: bool) -> str:
-    words = ["dualadam", "compare", source]
+def _command_line(source: str | None, options: Mapping[str, object], smoke: bool) -> str:
+    words = ["dualadam", "compare", *([source] if source else [])]
     for name, value in options.items():
         if value and (name, value) != ("--device", "cpu"):
-            words += [name, str(value)]
+            for each in value if isinstance(value, list) else [value]:
+                words += [name, str(each)]
     return shlex.join(words + ["--smoke"] * smoke)

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from torch.optim import Optimizer
 
-from dualadam.compare.arms import Choice, RateRange, arm_tables, primary_arms, range_around
+from dualadam.compare.arms import RateRange
 from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.execution import check_unchanged, execute, open_study
 from dualadam.compare.optimizers import find_entry
-from dualadam.compare.own_task import bind_task, check_own_task, is_training_function
+from dualadam.compare.own_task import bind_task, check_own_task
 from dualadam.compare.plan import make_plan
+from dualadam.compare.quick_spec import DEFAULT_ARMS, What, quick_spec
 from dualadam.compare.report import write_report
 from dualadam.compare.result import Result
 from dualadam.compare.spec import Spec
-from dualadam.compare.spec_file import make_spec
 from dualadam.compare.spec_warnings import spec_warnings
-from dualadam.errors import InvalidTypeError, InvalidValueError
+from dualadam.errors import InvalidValueError
 from dualadam.harness.cluster import check_reachable, dask_executor
 from dualadam.harness.environment import num_cores
 from dualadam.harness.executors import InlineExecutor, Width, process_executor
 from dualadam.harness.progress import Progress
-from dualadam.tasks import HERE, TASKS, Problem, Source, find_task, pickled_source
-
-DEFAULT_ARMS = ("AdamW", "AdamW+warmup", "DualAdam")
-What = str | Problem | Callable[..., Any]
+from dualadam.tasks import Source
 
 
 def compare(
@@ -96,28 +92,22 @@ def compare(
         SpecError: something cannot run; every mistake is named before any training.
         FailedRunsError: some runs raised; the others are on disk.
     """
-    reference, source = locate(what)
-    is_loop = reference not in TASKS and is_training_function(reference, source)
-    total = steps
-    if not is_loop and epochs:
-        per_epoch = find_task(reference, source).steps_per_epoch(batch_size, fields.get("subset"))
-        total = per_epoch and per_epoch * epochs
-    tables = arm_tables(arms, range_around(lr), Choice(switch_rate, total))
-    first, against = primary or primary_arms(tables)
-    name = name or file_name(reference)
-    spec = make_spec(
-        {
-            "name": name,
-            **({"train": reference} if is_loop else {"task": reference, "batch_size": batch_size}),
-            "steps": steps,
-            "epochs": epochs,
-            "points": points,
-            "tuning_seeds": tuning_seeds,
-            "seeds": seeds,
-            "primary": {"arm": first, "against": against, "margin": margin},
-            "block": [{"weight_decay": float(weight_decay), "arm": tables}],
-            **fields,
-        }
+    spec, source = quick_spec(
+        what,
+        lr=lr,
+        arms=arms,
+        primary=primary,
+        margin=margin,
+        steps=steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        points=points,
+        tuning_seeds=tuning_seeds,
+        seeds=seeds,
+        weight_decay=weight_decay,
+        switch_rate=switch_rate,
+        name=name,
+        **fields,
     )
     spec = bind_task(spec, source)
     check_spec(spec)
@@ -129,7 +119,7 @@ def compare(
     else:
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
-    folder = Path(out) if out is not None else Path("runs") / name
+    folder = Path(out) if out is not None else Path("runs") / spec.name
     executors = choose_executor(workers, device, cluster)
     return run_study(spec, source, folder, executors, device=device, data=data, progress=progress)
 
@@ -159,47 +149,6 @@ def run_study(
                 progress=progress,
             )
         return Result(write_report(folder), folder)
-
-
-def locate(what: What) -> tuple[str, Source]:
-    """Return the reference that a spec records, and where it leads.
-
-    Raises:
-        InvalidTypeError: ``what`` is no name, function or `Problem`.
-    """
-    if isinstance(what, str):
-        return what, HERE if what in TASKS else Source(folder=str(Path.cwd()))
-    if isinstance(what, Problem):
-        return "python:problem", pickled_source(_Returns(what))
-    if not callable(what) or inspect.isclass(what):
-        raise InvalidTypeError(
-            "the training must be a function that returns a Problem, a Problem, "
-            f"'FILE.py:FUNCTION' or the name of a task, got {what!r}."
-        )
-    name = getattr(what, "__name__", "problem").strip("<>")
-    return f"python:{name}", pickled_source(what)
-
-
-class _Returns:
-    """A function that returns one value."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __call__(self) -> Any:
-        return self.value
-
-
-def file_name(reference: str) -> str:
-    """Return a study's name from what it trains.
-
-    Example:
-        >>> file_name("my_problem.py:make"), file_name("python:lambda")
-        ('my_problem', 'lambda')
-    """
-    place, _, function = reference.rpartition(":")
-    own = place.endswith(".py")
-    return Path(place).stem if own else function or reference
 
 
 def choose_executor(

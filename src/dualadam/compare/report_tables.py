@@ -61,16 +61,17 @@ def score_rows(summary: Summary, block: Block) -> list[ScoreRow]:
 
 
 def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
+    k = summary.decimals
     d, diverged = row.difference, f"{row.diverged} of {row.interval.n}"
     if row.diverged_points:
         diverged += f"; {row.diverged_points} of {row.num_points} points"
     return ScoreRow(
         arm=row.arm,
         setting=settings_text(row.setting),
-        mean=f"{row.interval.mean:.2f}",
-        interval=f"[{row.interval.low:.2f}, {row.interval.high:.2f}]",
+        mean=f"{row.interval.mean:.{k}f}",
+        interval=f"[{row.interval.low:.{k}f}, {row.interval.high:.{k}f}]",
         n=str(row.interval.n),
-        difference=f"{d.mean:+.2f} [{d.low:+.2f}, {d.high:+.2f}]" if d else "control",
+        difference=f"{d.mean:+.{k}f} [{d.low:+.{k}f}, {d.high:+.{k}f}]" if d else "control",
         better_in=f"{100 * d.probability_of_improvement:.0f} % of seeds" if d else "",
         verdict=_verdict(summary, row),
         diverged=diverged,
@@ -121,10 +122,10 @@ def common_rate_table(summary: Summary) -> Table | None:
     """Return the primary arms at common learning rates, or None where there are none."""
     if not summary.common:
         return None
-    primary = summary.spec.primary
+    primary, k = summary.spec.primary, summary.decimals
     columns = ("Learning rate", primary.arm, primary.against, "Difference")
     rows = [
-        (f"{c.lr:.4g}", f"{c.first:.2f}", f"{c.against:.2f}", f"{c.difference:+.2f}")
+        (f"{c.lr:.4g}", f"{c.first:.{k}f}", f"{c.against:.{k}f}", f"{c.difference:+.{k}f}")
         for c in summary.common
     ]
     return Table(columns, rows)

@@ -5,6 +5,7 @@ Pure: the same records give the same summary, in whatever order they finished.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,6 +62,21 @@ class Summary:
         """The first arm of the primary comparison."""
         key = (self.spec.primary_block.name, self.spec.primary.arm)
         return next(row for row in self.arms if row.key == key)
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point of a score: two, or as many as the intervals need.
+
+        A score that is no percentage may be small; the half-width of the primary difference then
+        keeps two digits.
+        """
+        difference = self.primary.difference
+        if self.spec.judged_by.metric.unit == "%" or difference is None:
+            return 2
+        half_width = (difference.high - difference.low) / 2
+        if not half_width > 0:
+            return 4
+        return min(8, max(2, 1 - math.floor(math.log10(half_width))))
 
     def label(self, row: ArmSummary) -> str:
         """Return the arm's name, with its block's where there are several blocks."""

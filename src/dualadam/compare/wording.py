@@ -27,9 +27,9 @@ def verdict_sentence(summary: Summary) -> str:
     spec, row = summary.spec, summary.primary
     metric, d = spec.judged_by.metric, row.difference
     assert d is not None, "the primary arm is not the control"
-    arm, against = spec.primary.arm, spec.primary.against
-    mean = with_unit(f"{d.mean:+.2f}", metric)
-    numbers = f"{mean} [{d.low:+.2f}, {d.high:+.2f}], {d.n} paired seeds"
+    arm, against, k = spec.primary.arm, spec.primary.against, summary.decimals
+    mean = with_unit(f"{d.mean:+.{k}f}", metric)
+    numbers = f"{mean} [{d.low:+.{k}f}, {d.high:+.{k}f}], {d.n} paired seeds"
     if metric.sign < 0:
         numbers += ", sign-flipped so that positive is better"
     if spec.demonstration:
@@ -49,7 +49,7 @@ def power_sentence(summary: Summary) -> str:
     """Return which true difference the primary comparison could have detected."""
     if summary.detectable == 0:
         return "Both arms have the same score in every seed, so the power of the study is unknown."
-    size = with_unit(f"{summary.detectable:.2f}", summary.spec.judged_by.metric)
+    size = with_unit(f"{summary.detectable:.{summary.decimals}f}", summary.spec.judged_by.metric)
     return f"With this spread, the study detects a true difference of {size} with 80 % power."
 
 

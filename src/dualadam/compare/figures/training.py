@@ -11,7 +11,7 @@ from dualadam.compare.figures.plot import Look, Plot, metric_label, plain_labels
 from dualadam.compare.run import CurvePoint
 from dualadam.compare.summary import ArmSummary, Summary
 
-Curves = list[tuple[CurvePoint, ...]]  # one per seed, at the same steps
+Curves = list[tuple[CurvePoint, ...]]  # one per seed
 
 
 def curves(summary: Summary) -> Plot | None:
@@ -25,12 +25,15 @@ def curves(summary: Summary) -> Plot | None:
     scores = []
     for row, found in drawn:
         style = {"color": look.colours[row.arm], "ls": look.marks[row.block].line}
-        steps = [point.step for point in found[0]]
-        scores.append(np.array([[point.score for point in curve] for curve in found]))
-        _band(above, steps, scores[-1], style)
-        losses = np.array([[point.train_loss for point in curve] for curve in found])
-        _band(below, steps, losses, style)
-    above.set_ylim(*_limits(scores))
+        steps, values = _common([{p.step: p.score for p in curve} for curve in found])
+        if steps:
+            scores.append(values)
+            _band(above, steps, values, style)
+        steps, losses = _common([{p.step: p.train_loss for p in curve} for curve in found])
+        if steps:
+            _band(below, steps, losses, style)
+    if scores:
+        above.set_ylim(*_limits(scores))
     above.set_ylabel(f"validation\n{metric_label(summary)}")
     below.set_ylabel("training loss")
     _logarithmic(below)
@@ -69,6 +72,15 @@ def hand_over(summary: Summary) -> Plot | None:
         "both parts are equal; far below 1 DualAdam is a warm-up."
     )
     return Plot("hand-over", caption, figure)
+
+
+def _common(curves: list[dict[int, float | None]]) -> tuple[list[int], np.ndarray]:
+    """Return the steps that have a value in every seed, and the values (num_seeds, num_steps).
+
+    The package's own loop has them at all steps; a loop of the user's own may leave some out.
+    """
+    steps = [step for step in curves[0] if all(curve.get(step) is not None for curve in curves)]
+    return steps, np.array([[curve[step] for step in steps] for curve in curves], float)
 
 
 def _finished(row: ArmSummary) -> Curves:
