@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 from torch import Tensor
+
+SHAPE = attrgetter("shape")
 
 
 class TensorRow(NamedTuple):
@@ -60,19 +63,19 @@ def require_same_shapes(columns: Columns) -> None:
     Raises:
         RuntimeError: with the first parameter's shapes.
     """
-    shapes = [param.shape for param in columns.params]
+    shapes = list(map(SHAPE, columns.params))
     for key, tensors in (
         ("gradient", columns.grads),
         ("exp_avg", columns.exp_avgs),
         ("exp_avg_sq", columns.exp_avg_sqs),
     ):
-        for shape, tensor in zip(shapes, tensors, strict=True):
-            if tensor.shape != shape:
-                raise RuntimeError(
-                    f"{key} must have the shape of its parameter, {tuple(shape)}, "
-                    f"got {tuple(tensor.shape)}. After a parameter was resized, make a new "
-                    "optimizer."
-                )
+        others = list(map(SHAPE, tensors))
+        if others != shapes:
+            shape, other = next((s, o) for s, o in zip(shapes, others, strict=True) if s != o)
+            raise RuntimeError(
+                f"{key} must have the shape of its parameter, {tuple(shape)}, got {tuple(other)}. "
+                "After a parameter was resized, make a new optimizer."
+            )
 
 
 def has_repeats(params: list[Tensor]) -> bool:

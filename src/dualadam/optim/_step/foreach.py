@@ -24,7 +24,8 @@ def update_foreach(columns: Columns, settings: StepSettings) -> None:
     """
     if not columns.params:
         return
-    require_same_shapes(columns)
+    if not torch.compiler.is_compiling():
+        require_same_shapes(columns)
     for steps in by_device_and_dtype(columns.steps):
         if steps[0].is_cpu and not torch.compiler.is_compiling():
             # a tensor is wrapped once, a number once per count

@@ -14,7 +14,8 @@ from dualadam.optim._step.slices import SHARE_OF_LARGEST, arithmetic_dtype, piec
 
 def update_loop(columns: Columns, settings: StepSettings) -> None:
     """Advance every parameter and its state by one step, in place."""
-    require_same_shapes(columns)
+    if not torch.compiler.is_compiling():
+        require_same_shapes(columns)
     settings = settings.in_double()
     largest: dict[torch.device, int] = {}
     for param in columns.params:

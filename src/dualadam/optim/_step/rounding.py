@@ -99,6 +99,12 @@ def write_back(row: TensorRow, updated: Updated, keys: NoiseKeys | None, first: 
         keys: rounds what is bfloat16 stochastically; None rounds to nearest.
         first: position of the piece in its parameter.
     """
+    if (
+        updated.param is row.param
+        and updated.exp_avg is row.exp_avg
+        and updated.exp_avg_sq is row.exp_avg_sq
+    ):
+        return
     if is_copy(row.param, updated.param):
         if keys is not None and row.param.dtype == torch.bfloat16:
             noise = mix(memory_index(row.param, first) + keys.param) & 0xFFFF
