@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ def _seeded_model(task: Task, seed: int) -> nn.Module:
 def _model_mistakes(spec: Spec, task: Task) -> Iterator[str]:
     models = []
     for seed in (0, 0, 1):
-        model, mistake = _attempt("model", lambda seed=seed: _seeded_model(task, seed))  # type: ignore[misc]
+        model, mistake = _attempt("model", partial(_seeded_model, task, seed))
         if mistake:
             yield mistake
             return

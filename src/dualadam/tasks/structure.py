@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from torch import Tensor
@@ -62,6 +63,5 @@ def split_rows(batch: Any, parts: int) -> list[Any]:
     rows = num_rows(batch)
     size = -(-rows // parts)
     return [
-        map_tensors(batch, lambda tensor, first=first: tensor[first : first + size])  # type: ignore[misc]
-        for first in range(0, rows, size)
+        map_tensors(batch, itemgetter(slice(first, first + size))) for first in range(0, rows, size)
     ]

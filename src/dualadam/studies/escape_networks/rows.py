@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Self
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(ABC):
     """The base of all rows: a dataclass whose fields are the values of a JSON object.
 
     Attributes:
@@ -18,9 +19,9 @@ class Row:
     JSON_NAMES: ClassVar[Mapping[str, str]] = {}
 
     @property
+    @abstractmethod
     def key(self) -> str:
         """The name of the piece; unique within a study."""
-        raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
         """Return the line: the key and the fields."""

@@ -64,7 +64,8 @@ class ImageTask:
     def make_model(self, name: str) -> nn.Module:
         """Return a freshly initialised model, in channels_last, the faster order on all devices."""
         model = MODELS[name](self.num_classes, self.channels, self.image_size)
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layout = torch.channels_last
+        return model.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def batches(
         self, batch_size: int, generator: torch.Generator, augment: bool
