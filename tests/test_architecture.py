@@ -37,9 +37,6 @@ MAY_IMPORT = {
     "__init__": {"optim", "_version"},
 }
 
-# tests that patch private names of another room
-REACHES_IN = {"clients/test_training_tools.py"}
-
 # (files, modules that their functions may import): reason
 LOCAL_IMPORTS = {
     ("cli/", "dualadam."): "a command loads what it runs, so that --help is fast",
@@ -106,7 +103,7 @@ def test_tests_use_private_names_of_their_own_room_alone(file: Path):
         if reference.private_owner and reference.room != room_of(file)
     }
     examples = {"test_architecture.py"}  # the texts below
-    assert not private or relative(file) in REACHES_IN | examples, private
+    assert not private or relative(file) in examples, private
 
 
 @pytest.mark.parametrize(

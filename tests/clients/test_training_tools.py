@@ -98,20 +98,6 @@ def test_a_group_added_in_training_starts_with_its_own_count(path: str):
     assert (optimizer.state[first]["step"], optimizer.state[second]["step"]) == (5, 2)
 
 
-def test_the_default_path_on_the_cpu_is_the_loop(monkeypatch: pytest.MonkeyPatch):
-    weight = torch.ones(2, requires_grad=True)
-    weight.grad = torch.ones(2)
-    called = []
-    for path in PATHS:
-        monkeypatch.setattr(
-            f"dualadam.optim._step.paths.update_{path}",
-            lambda *_, path=path, **__: called.append(path),
-        )
-    for foreach in (None, False, True):
-        DualAdam([weight], foreach=foreach).step()
-    assert called == ["loop", "loop", "foreach"]
-
-
 def test_the_step_appears_in_a_profile_under_the_optimizers_name():
     weight = torch.ones(2, requires_grad=True)
     weight.grad = torch.ones(2)
@@ -144,18 +130,6 @@ def test_parameters_on_the_cpu_and_a_gpu_step_together(path: str):
         assert optimizer.state[param]["step"].device == (
             param.device if path == "fused" else torch.device("cpu")
         )
-
-
-@pytest.mark.gpu
-def test_the_default_path_on_a_gpu_is_foreach(monkeypatch: pytest.MonkeyPatch):
-    weight = torch.ones(2, device="cuda", requires_grad=True)
-    weight.grad = torch.ones(2, device="cuda")
-    called = []
-    monkeypatch.setattr(
-        "dualadam.optim._step.paths.update_foreach", lambda *_, **__: called.append("foreach")
-    )
-    DualAdam([weight]).step()
-    assert called == ["foreach"]
 
 
 @pytest.mark.gpu
