@@ -142,7 +142,7 @@ def test_imports_stand_at_the_top_of_a_file(file: Path):
 
 def test_import_dualadam_adds_only_the_optimizers_to_what_torch_loads():
     code = (
-        "import sys, torch; before = set(sys.modules); import dualadam; "
+        "import sys, torch; before = set(sys.modules); import dualadam; dualadam.DualAdam; "
         "print(*sorted(set(sys.modules) - before))"
     )
     run = subprocess.run(
@@ -155,6 +155,19 @@ def test_import_dualadam_adds_only_the_optimizers_to_what_torch_loads():
     added = run.stdout.split()
     assert {name.split(".")[0] for name in added} == {"dualadam"}
     assert {name.split(".")[1] for name in added if "." in name} == {"_version", "optim"}
+
+
+def test_torch_is_imported_with_the_first_name_that_needs_it():
+    code = (
+        "import sys, dualadam; assert set(dualadam.__all__) <= set(dir(dualadam)); "
+        "assert 'torch' not in sys.modules; "
+        "dualadam.optim.DualAdam is dualadam.DualAdam or sys.exit(1); "
+        "assert 'DualAdam' in vars(dualadam); assert 'torch' in sys.modules"
+    )
+    env = {"PYTHONPATH": str(SOURCE.parent)}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    with pytest.raises(AttributeError, match="module 'dualadam' has no attribute 'DualAdamW'"):
+        dualadam.DualAdamW  # noqa: B018
 
 
 def test_the_public_names_are_these_and_have_docstrings():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DataOption = Annotated[
     str | None,
@@ -23,10 +25,14 @@ StudyFolder = Annotated[
 
 def stdout() -> Console:
     """Return a console for results. Off a terminal, lines fold at 120 columns, not at 80."""
+    from rich.console import Console
+
     console = Console(markup=False, highlight=False)  # a name such as "[/b]" is printed unchanged
     return console if console.is_terminal else Console(width=120, markup=False, highlight=False)
 
 
 def stderr() -> Console:
     """Return a console for warnings."""
+    from rich.console import Console
+
     return Console(stderr=True, markup=False, highlight=False, soft_wrap=True)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from dualadam.cli.console import DataOption, DeviceOption, stdout
 from dualadam.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from dualadam.studies.checkpoint_flatness import CheckpointFlatness, FlatnessSettings
 
 FIGURE_TYPES = (".png", ".svg", ".pdf")
@@ -100,6 +101,8 @@ def _figure_path(checkpoint: Path, out: Path | None) -> Path:
 
 
 def _table(found: CheckpointFlatness, settings: FlatnessSettings) -> Table:
+    from rich.table import Table
+
     """Return the numbers with their uncertainty."""
     checkpoint, measures = found.checkpoint, found.measures
     title = (

@@ -1,7 +1,8 @@
 """The comparison of optimizers: a spec, its plan, its runs, its report.
 
 ``compare`` makes a whole study from one call. ``Problem`` and ``Metric`` describe a training of
-your own and need torch alone. The other names are the steps of a study.
+your own and need torch alone. The other names are the steps of a study. A name's libraries are
+imported with its first use.
 
 Example:
     >>> from dualadam.compare import load_spec, make_plan
@@ -15,8 +16,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dualadam.tasks import Metric, Problem
-
 if TYPE_CHECKING:
     from dualadam.compare.check import check_spec
     from dualadam.compare.execution import execute, open_study, read_records
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from dualadam.compare.spec_file import load_spec
     from dualadam.compare.summary import summarise
     from dualadam.compare.trial import Trial
+    from dualadam.tasks import Metric, Problem
 
 __all__ = [
     "Metric",
@@ -49,26 +49,28 @@ __all__ = [
     "write_report",
 ]
 
-# A run needs torch and NumPy alone; the other libraries are imported with the names that need them.
+# Training needs torch and NumPy alone; the other libraries are imported with what needs them.
 _MODULES = {
-    "Record": "run",
-    "Result": "result",
-    "Run": "run",
-    "Spec": "spec",
-    "Trial": "trial",
-    "check_spec": "check",
-    "compare": "python",
-    "execute": "execution",
-    "load_spec": "spec_file",
-    "make_plan": "plan",
-    "open_study": "execution",
-    "read_records": "execution",
-    "summarise": "summary",
-    "write_report": "report",
+    "Metric": "dualadam.tasks",
+    "Problem": "dualadam.tasks",
+    "Record": "dualadam.compare.run",
+    "Result": "dualadam.compare.result",
+    "Run": "dualadam.compare.run",
+    "Spec": "dualadam.compare.spec",
+    "Trial": "dualadam.compare.trial",
+    "check_spec": "dualadam.compare.check",
+    "compare": "dualadam.compare.python",
+    "execute": "dualadam.compare.execution",
+    "load_spec": "dualadam.compare.spec_file",
+    "make_plan": "dualadam.compare.plan",
+    "open_study": "dualadam.compare.execution",
+    "read_records": "dualadam.compare.execution",
+    "summarise": "dualadam.compare.summary",
+    "write_report": "dualadam.compare.report",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
