@@ -8,7 +8,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-llm demo demo-llm test test-lowest test-integrations check fmt clean
+.PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-integrations check \
+	fmt clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -77,6 +78,15 @@ test-integrations: setup-llm $(VENV)/.ready-test  ## run the tests against other
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null \
 		|| $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
+
+$(VENV)/.ready-docs: $(VENV)/.ready
+	@echo "Installing Sphinx and its theme"
+	@$(PIP) --editable '.[dev,docs]'
+	@touch $@
+
+docs: $(VENV)/.ready-docs  ## build the site in build/site (half a minute)
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . build/site
+	@echo "The site: build/site/index.html"
 
 check: setup  ## lint and check types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

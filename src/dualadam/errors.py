@@ -10,6 +10,17 @@ import sys
 import traceback
 from pathlib import Path
 
+__all__ = [
+    "DualAdamError",
+    "FailedRunsError",
+    "InvalidTypeError",
+    "InvalidValueError",
+    "MissingExtraError",
+    "MissingFileError",
+    "NotConvergedError",
+    "UnreachableError",
+]
+
 
 class DualAdamError(Exception):
     """Base class. The message names the error and the remedy.

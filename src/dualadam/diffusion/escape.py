@@ -99,8 +99,8 @@ def escape_time(
         \quad T = \eta p c / 2, \quad D = \eta p T
 
     a is the minimum and b the saddle. Symbols without i belong to the escape direction, the first
-    coordinate. f is 1 without momentum, else (sqrt(1 + 4 lr p_b |H_b| / (1 - b1)) + 1) / 2. With
-    c = |H| / B the root is sqrt(det P_a / det P_b). The last factor, D_b / D_a, follows from the
+    coordinate. f is 1 without momentum, else ``(sqrt(1 + 4 lr p_b |H_b| / (1 - b1)) + 1) / 2``.
+    With ``c = |H| / B`` the root is sqrt(det P_a / det P_b). The last factor, D_b / D_a, follows from the
     Ito equation; the papers' formula lacks it. It is 1 where the noise is the same at a and b.
 
     The formula holds for a barrier of several temperatures, small steps, a preconditioner that
@@ -127,7 +127,7 @@ def escape_time(
         InvalidValueError: an argument is out of range.
 
     Example:
-        The prefactor is Kramers' 2 pi / sqrt(H_a |H_b|), over lr.
+        The prefactor is Kramers' ``2 pi / sqrt(H_a |H_b|)``, over lr.
 
         >>> from dualadam.diffusion import SGD
         >>> hessians = dict(hessian_at_minimum=1.0, hessian_at_saddle=-0.5)

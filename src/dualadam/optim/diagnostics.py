@@ -116,7 +116,7 @@ class Diagnosis:
 def diagnose(optimizer: Optimizer | Iterable[Optimizer]) -> Diagnosis:
     r"""Measure how large the inverse part of the last step was, per parameter group.
 
-    .. math:: R = \frac{\| \alpha u~ \|}{\| (1 - \alpha) u \|}, \quad
+    .. math:: R = \frac{\| \alpha \tilde u \|}{\| (1 - \alpha) u \|}, \quad
         w_t = (1 - \alpha) + \alpha r^2
 
     This reads the state and changes nothing. Call it after ``step`` as often as you like; it costs

@@ -341,8 +341,9 @@ class InvAdam(_AdamBase):
     Adam's lr.
 
     Args:
-        params, lr, betas, eps, weight_decay, foreach, fused, maximize, capturable, differentiable,
-            state_dtype, stochastic_rounding, rounding_seed, amsgrad: as for ``DualAdam``.
+        params, lr, betas, eps, weight_decay: as for ``DualAdam``.
+        foreach, fused, maximize, capturable, differentiable: as for ``DualAdam``.
+        state_dtype, stochastic_rounding, rounding_seed, amsgrad: as for ``DualAdam``.
 
     Raises:
         ValueError, TypeError, RuntimeError: as for ``DualAdam``.
