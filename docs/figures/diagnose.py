@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import torch
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
@@ -77,8 +78,9 @@ def both() -> tuple[Curves, Curves]:
 
 def draw(trainings: tuple[Curves, ...], picture: Path) -> None:
     """Draw the ratio of the parts, and the mean weight beside that of a warm-up."""
-    with plt.rc_context({**STYLE, "text.parse_math": True}):
-        figure, (above, below) = plt.subplots(2, 1, sharex=True, figsize=(6.4, 5.6))
+    with mpl.rc_context({**STYLE, "text.parse_math": True}):
+        figure = Figure(figsize=(6.4, 5.6))
+        above, below = figure.subplots(2, 1, sharex=True)
         for curves, colour, marker in zip(trainings, COLOURS, "os", strict=False):
             steps = range(1, len(curves.ratio) + 1)
             look = {"color": colour, "marker": marker, "ms": 3.5, "label": curves.title}
@@ -94,7 +96,6 @@ def draw(trainings: tuple[Curves, ...], picture: Path) -> None:
         for axes in (above, below):
             axes.legend(frameon=False, fontsize=9)
         figure.savefig(picture, dpi=120)
-        plt.close(figure)
 
 
 if __name__ == "__main__":

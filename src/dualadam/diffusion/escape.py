@@ -100,8 +100,9 @@ def escape_time(
 
     a is the minimum and b the saddle. Symbols without i belong to the escape direction, the first
     coordinate. f is 1 without momentum, else ``(sqrt(1 + 4 lr p_b |H_b| / (1 - b1)) + 1) / 2``.
-    With ``c = |H| / B`` the root is sqrt(det P_a / det P_b). The last factor, D_b / D_a, follows from the
-    Ito equation; the papers' formula lacks it. It is 1 where the noise is the same at a and b.
+    With ``c = |H| / B`` the root is sqrt(det P_a / det P_b). The last factor, D_b / D_a, follows
+    from the Ito equation; the papers' formula lacks it. It is 1 where the noise is the same at a
+    and b.
 
     The formula holds for a barrier of several temperatures, small steps, a preconditioner that
     follows the noise, and a diagonal Hessian and noise. ``broken`` lists the assumptions that do
