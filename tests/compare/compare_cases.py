@@ -76,7 +76,8 @@ def run_of(**changes) -> Run:
     spec = parse_spec(TINY)
     plan = make_plan(spec)
     run = plan.run("judge", spec.block[0], spec.block[0].arm[0], 0, 0)
-    return replace(run, **{"settings": {"lr": 3e-3}, "weight_decay": 0.0, "steps": 25} | changes)
+    usual = {"settings": {"lr": 3e-3}, "weight_decay": 0.0, "steps": 25, "reference_lr": None}
+    return replace(run, **usual | changes)
 
 
 def study(text: str, folder: Path) -> list[Record]:

@@ -39,12 +39,34 @@ def test_an_arm_with_a_range_of_its_own_stands_at_the_same_places_of_it():
         )
 
 
-def test_points_are_scipys_scrambled_halton_sequence_on_a_logarithmic_scale():
-    sample = qmc.Halton(2, scramble=True, rng=0).random(8)
-    expected = [(3e-4 * 100**x, 3e-3 * (1e-1 / 3e-3) ** y) for x, y in sample]
-    assert [(p["lr"], p["switch_rate"]) for p in settings("DualAdam")] == [
+HALTON = DIGITS.replace("points = 8", 'points = 8\nsampler = "halton"')
+SEQUENCES = [
+    (DIGITS, lambda: qmc.Sobol(2, scramble=True, rng=0).random_base2(3)),
+    (HALTON, lambda: qmc.Halton(2, scramble=True, rng=0).random(8)),
+]
+
+
+@pytest.mark.parametrize(("text", "sequence"), SEQUENCES, ids=["sobol", "halton"])
+def test_points_are_scipys_scrambled_sequence_on_a_logarithmic_scale(text, sequence):
+    expected = [(3e-4 * 100**x, 3e-3 * (1e-1 / 3e-3) ** y) for x, y in sequence()]
+    assert [(p["lr"], p["switch_rate"]) for p in settings("DualAdam", text)] == [
         pytest.approx(e, rel=5e-4) for e in expected
     ]
+
+
+@pytest.mark.parametrize("first", [0, 8, 16])
+@pytest.mark.parametrize("seed", range(5))
+def test_every_quarter_of_the_learning_rates_meets_low_and_high_switch_rates(seed, first):
+    """Also beside a third setting, which the order of the names would put between the two."""
+    text = DIGITS.replace("points = 8", f"points = 24\nsampler_seed = {seed}").replace(
+        "switch_rate = [3e-3, 1e-1] }", "switch_rate = [3e-3, 1e-1], eps = [1e-9, 1e-7] }"
+    )
+    met = set()
+    for point in settings("DualAdam", text)[first : first + 8]:
+        quarter = int(4 * np.log(point["lr"] / 3e-4) / np.log(100))
+        half = int(2 * np.log(point["switch_rate"] / 3e-3) / np.log(1e-1 / 3e-3))
+        met.add((quarter, half))
+    assert len(met) == 8
 
 
 def test_points_lie_in_their_ranges():

@@ -10,6 +10,7 @@ import compare_cases
 import pytest
 from compare_cases import NUM_RUNS, TINY, InlineExecutor, by_key, finished, study
 
+from dualadam.compare.continued import continued
 from dualadam.compare.execution import StudyStore, execute, open_study, read_records
 from dualadam.compare.plan import make_plan
 from dualadam.compare.spec_file import load_spec, parse_spec
@@ -169,7 +170,7 @@ def test_a_study_from_before_a_key_of_specs_was_added_goes_on_and_its_runs_keep_
     for name in ("spec.json", "runs.jsonl"):
         shutil.copy(recorded / name, tmp_path)
     assert "accumulate" not in json.loads((tmp_path / "spec.json").read_text())
-    spec = load_spec("digits")
+    spec = continued(load_spec("digits"), tmp_path)
     plan, store = make_plan(spec), StudyStore(tmp_path, spec)
     runs = [*plan.tuning_runs, *plan.judged_runs(plan.winners(store.records.values()))]
     assert {run.key for run in runs} == set(store.records)

@@ -94,6 +94,7 @@ def compare(
     from dualadam.cli.console import stderr, stdout
     from dualadam.cli.quick import spec_of_options
     from dualadam.compare.check import check_machine, check_spec
+    from dualadam.compare.continued import continued
     from dualadam.compare.estimate import estimate as estimate_cost
     from dualadam.compare.execution import execute, open_study
     from dualadam.compare.optimizers import find_entry
@@ -124,6 +125,8 @@ def compare(
         spec = parse_spec(text)
         beside = Path(source).resolve().parent if Path(source).is_file() else Path.cwd()
         own = Source(folder=str(beside))
+    if not smoke:
+        spec = continued(spec, out or Path("runs") / spec.name)
     spec = bind_task(spec, own, text)
     check_spec(spec, text)
     check_own_task(spec, text)

@@ -6,10 +6,11 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
+from dualadam.compare.control import reference_lr
 from dualadam.compare.estimate import Estimate
 from dualadam.compare.plan import Plan
 from dualadam.compare.report_tables import score_rows, settings_text
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import Block, Spec
 from dualadam.compare.summary import Summary
 from dualadam.compare.wording import minus, verdict_sentence
 
@@ -19,7 +20,7 @@ def print_plan(plan: Plan, console: Console) -> None:
     spec = plan.spec
     console.print(f"{spec.name}: {_training(spec)}")
     for block in spec.block:
-        title = f"{block.name}: weight decay {block.weight_decay:g}"
+        title = f"{block.name}: weight decay {_decay(spec, block)}"
         table = Table(title=title, title_justify="left")
         table.add_column("Arm")
         table.add_column("Points, in the order they are tried" if spec.points else "Setting")
@@ -36,6 +37,13 @@ def print_plan(plan: Plan, console: Console) -> None:
         f"Decided by: {minus(spec.primary.arm, spec.primary.against)}, the 95 % interval of the "
         f"paired differences against a margin of {_margin(spec)}."
     )
+
+
+def _decay(spec: Spec, block: Block) -> str:
+    decay, reference = block.weight_decay, reference_lr(spec, block)
+    if reference is None:
+        return f"{decay:g}"
+    return f"{decay:g} at lr {reference:g}, {decay * reference:.3g} per step in every arm"
 
 
 def _training(spec: Spec) -> str:

@@ -13,7 +13,7 @@ from dualadam.compare.own_loop import train_own
 from dualadam.compare.plan import Plan
 from dualadam.compare.recorded_task import record_task
 from dualadam.compare.run import Record, Run
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import OLDER, Spec
 from dualadam.compare.spec_file import SPEC_FILE
 from dualadam.compare.train import train
 from dualadam.errors import FailedRunsError, InvalidValueError
@@ -37,7 +37,7 @@ class StudyStore(Store[Record]):
     def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder = folder
         runs = folder / RUNS_FILE
-        defaults = {name: field.default for name, field in Spec.model_fields.items()}
+        defaults = {name: field.default for name, field in Spec.model_fields.items()} | OLDER
         identity = json.loads(spec.model_dump_json())
         check_identity(folder / SPEC_FILE, identity, defaults=defaults, has_records=runs.exists())
         record_task(folder, spec)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from dualadam.compare.decay import applied_decay, independent, lr_of, weight_decay_at
+from dualadam.compare.run import AppliedDecay
 from dualadam.compare.warmup import LinearWarmup
 from dualadam.errors import InvalidValueError, last_line
 from dualadam.optim import DualAdam, InvAdam
@@ -130,6 +132,7 @@ def make_optimizer(
     settings: Mapping[str, Any],
     weight_decay: float = 0.0,
     *,
+    reference_lr: float | None = None,
     warmup: bool = False,
 ) -> Optimizer:
     """Return the optimizer of an arm.
@@ -140,6 +143,8 @@ def make_optimizer(
         settings: arguments of the class; for a control also ``switch_rate``, in (0, 1], which
             is the rate of its warm-up.
         weight_decay: passed on where the class has such an argument.
+        reference_lr: the learning rate at which a decoupled weight_decay is meant, also that of the
+            groups in ``params``; None leaves it as it is. See ``decay.py``.
         warmup: whether to warm the optimizer up, whatever its class.
     """
     entry = find_entry(name).warmed() if warmup else find_entry(name)
@@ -147,6 +152,12 @@ def make_optimizer(
     rate = arguments.pop("switch_rate") if entry.warmup else None
     if "weight_decay" in inspect.signature(entry.cls).parameters:
         arguments["weight_decay"] = weight_decay
+        if reference_lr is not None:
+            probe = entry.cls([_one_parameter()], **{**arguments, "weight_decay": 0.0})
+            if decoupled(entry, probe):
+                lr = lr_of(probe.defaults)
+                params = [independent(p, weight_decay, lr, reference_lr) for p in params]
+                arguments["weight_decay"] = weight_decay_at(weight_decay, reference_lr, lr)
     optimizer = entry.cls(params, **arguments)
     if rate is None:
         return optimizer
@@ -159,6 +170,17 @@ def decoupled(entry: Entry, optimizer: Optimizer) -> bool:
         return entry.decoupled
     flag = optimizer.defaults.get("decoupled_weight_decay")
     return bool(flag) if flag is not None else not isinstance(optimizer, COUPLED)
+
+
+def decay_of(name: str, optimizer: Optimizer) -> AppliedDecay:
+    """Return the weight decay that the optimizer of an arm applies, before any schedule.
+
+    Args:
+        name: as for ``find_entry``.
+        optimizer: as ``make_optimizer`` returned it.
+    """
+    inner = optimizer.optimizer if isinstance(optimizer, LinearWarmup) else optimizer
+    return applied_decay(inner, decoupled=decoupled(find_entry(name), inner))
 
 
 def set_training(optimizer: Optimizer, training: bool) -> None:
@@ -176,8 +198,12 @@ def try_step(name: str, settings: Mapping[str, Any], *, warmup: bool = False) ->
     Raises:
         Exception: whatever the class raises.
     """
-    param = torch.nn.Parameter(torch.ones(1, 1))
+    param = _one_parameter()
     param.grad = torch.ones_like(param)
     optimizer = make_optimizer(name, [param], settings, warmup=warmup)
     set_training(optimizer, True)
     optimizer.step()
+
+
+def _one_parameter() -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.ones(1, 1))  # some classes take matrices alone

@@ -18,8 +18,9 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from dualadam.compare.decay import lr_of, weight_decay_at
 from dualadam.compare.measures import peak_bytes, state_bytes
-from dualadam.compare.run import Record, Run, SplitScore
+from dualadam.compare.run import AppliedDecay, Record, Run, SplitScore
 from dualadam.compare.training import seed_all
 from dualadam.compare.trial import DivergedError, Trial, TrialScores
 from dualadam.errors import FailedRunsError, InvalidTypeError, InvalidValueError
@@ -99,6 +100,7 @@ def train_own(
         state_bytes=sum(map(state_bytes, trial.optimizers)),
         peak_bytes=peak_bytes(device),
         environment=environment(device),
+        decay=trial.decay,
     )
 
 
@@ -173,7 +175,7 @@ def command_values(run: Run, device: str, out: str) -> dict[str, Any]:
         "arm": run.arm,
         "seed": run.seed,
         "steps": run.steps,
-        "weight_decay": run.weight_decay,
+        "weight_decay": weight_decay_at(run.weight_decay, run.reference_lr, lr_of(run.settings)),
         "phase": run.phase,
         "device": device,
         "out": out,
@@ -188,6 +190,7 @@ def _run_command(command: str, trial: Trial, source: Source, timeout: float | No
         values = command_values(trial.run, trial.device, str(out))
         quoted = {k: v if k == "settings" else shlex.quote(str(v)) for k, v in values.items()}
         words = shlex.split(command.format_map(quoted))
+        trial.decay = _decay_of_command(command, trial.run, values["weight_decay"])
         try:
             done = subprocess.run(
                 words, cwd=source.folder, timeout=timeout, capture_output=True, text=True
@@ -206,6 +209,14 @@ def _run_command(command: str, trial: Trial, source: Source, timeout: float | No
                 f"the command must write its scores to {{out}}, it wrote none. {last}"
             )
         return read_outcome(out, trial)
+
+
+def _decay_of_command(command: str, run: Run, weight_decay: float) -> AppliedDecay | None:
+    """Return the decay that a command is given; None where its program decides it."""
+    if "weight_decay" not in placeholders(command):
+        return None
+    lr = lr_of(run.settings)
+    return AppliedDecay(weight_decay, None if lr is None else weight_decay * lr)
 
 
 def read_outcome(file: Path, trial: Trial) -> Outcome:

@@ -7,13 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy.stats import qmc
-
+from dualadam.compare.control import reference_lr
+from dualadam.compare.points import ArmKey, draw_points
 from dualadam.compare.run import Record, Run
 from dualadam.compare.spec import Arm, Block, Spec
 
 TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs 0, 1, ...
-ArmKey = tuple[str, str]  # the names of a block and of one of its arms
 Trials = dict[int, list[tuple[float, float]]]  # trial -> (score, -loss) of each tuning seed
 
 
@@ -33,7 +32,7 @@ class Plan:
         seeds = range(TUNING_SEED, TUNING_SEED + spec.tuning_seeds)
         return [
             self.run("tune", block, arm, trial, seed)
-            for trial in range(spec.points)
+            for trial in range(spec.num_points)
             for seed in seeds
             for block in spec.block
             for arm in block.arm
@@ -42,7 +41,7 @@ class Plan:
     @property
     def num_tuning_runs(self) -> int:
         """The number of tuning runs."""
-        return self.spec.points * self.spec.tuning_seeds * len(self.settings)
+        return self.spec.num_points * self.spec.tuning_seeds * len(self.settings)
 
     @property
     def num_runs(self) -> int:
@@ -82,6 +81,7 @@ class Plan:
             language=spec.fine_tuning,
             warmup=arm.warmup,
             own_loop=spec.own_loop,
+            reference_lr=reference_lr(spec, block),
         )
 
     def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:
@@ -124,28 +124,5 @@ def best_trial(trials: Trials) -> int:
 
 
 def make_plan(spec: Spec) -> Plan:
-    """Draw every point of every arm, before any run.
-
-    One scrambled Halton sequence serves all arms, with a dimension per tuned name. Arms that tune
-    the same name over the same range get the same values. Ranges are sampled on a logarithmic
-    scale.
-    """
-    arms = [(block.name, arm) for block in spec.block for arm in block.arm]
-    if not spec.points:
-        return Plan(spec, {(block, arm.name): [dict(arm.args)] for block, arm in arms})
-    tuned = {name for _, arm in arms for name in arm.tune}
-    names = sorted(tuned, key=lambda name: (name != "lr", name))
-    sample = qmc.Halton(len(names), scramble=True, rng=spec.sampler_seed).random(spec.points)
-    points = [dict(zip(names, row.tolist(), strict=True)) for row in sample]
-    return Plan(
-        spec, {(block, arm.name): [settings_at(arm, p) for p in points] for block, arm in arms}
-    )
-
-
-def settings_at(arm: Arm, point: dict[str, float]) -> dict[str, Any]:
-    """Return an arm's settings at a point of the unit cube, with four significant digits."""
-    tuned = {
-        name: float(f"{low * (high / low) ** point[name]:.4g}")
-        for name, (low, high) in arm.tune.items()
-    }
-    return {**arm.args, **tuned}
+    """Draw every point of every arm, before any run. See ``points.py``."""
+    return Plan(spec, draw_points(spec))

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from dualadam.compare.arms import RateRange
 from dualadam.compare.check import check_machine, check_spec
+from dualadam.compare.continued import continued
 from dualadam.compare.execution import check_unchanged, execute, open_study
 from dualadam.compare.optimizers import find_entry
 from dualadam.compare.own_task import bind_task, check_own_task
@@ -109,7 +110,8 @@ def compare(
         name=name,
         **fields,
     )
-    spec = bind_task(spec, source)
+    folder = Path(out) if out is not None else Path("runs") / spec.name
+    spec = bind_task(continued(spec, folder), source)
     check_spec(spec)
     check_own_task(spec)
     for warning in spec_warnings(spec, find_entry):
@@ -119,7 +121,6 @@ def compare(
     else:
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
-    folder = Path(out) if out is not None else Path("runs") / spec.name
     executors = choose_executor(workers, device, cluster)
     return run_study(spec, source, folder, executors, device=device, data=data, progress=progress)
 

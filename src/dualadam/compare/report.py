@@ -18,6 +18,7 @@ from dualadam.compare.report_tables import (
     Table,
     common_rate_table,
     cost_table,
+    decay_table,
     flatness_table,
     score_table,
 )
@@ -28,6 +29,7 @@ from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.summary import Summary, summarise
 from dualadam.compare.wording import (
     data_sentences,
+    decay_sentence,
     minus,
     power_sentence,
     shortcomings,
@@ -94,7 +96,7 @@ class Page:
     margin: str
     margin_source: str  # empty where the spec gives the margin
     power: str
-    blocks: list[tuple[Block, Table]]
+    blocks: list[tuple[Block, Table, str, Table | None]]  # scores, rule and table of the decay
     flatness: Table | None
     common_rates: Table | None
     cost: Table
@@ -117,7 +119,15 @@ class Page:
             margin=with_unit(f"{summary.margin:g}", spec.judged_by.metric),
             margin_source=margin_source(spec),
             power=power_sentence(summary),
-            blocks=[(block, score_table(summary, block)) for block in spec.block],
+            blocks=[
+                (
+                    block,
+                    score_table(summary, block),
+                    decay_sentence(spec, block),
+                    decay_table(summary, block),
+                )
+                for block in spec.block
+            ],
             flatness=flatness_table(summary),
             common_rates=common_rate_table(summary),
             cost=cost_table(summary),

@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from dualadam.compare.arm_summary import ArmSummary
+from dualadam.compare.run import AppliedDecay
 from dualadam.compare.spec import Block
 from dualadam.compare.stats import Interval
 from dualadam.compare.summary import Summary
@@ -101,6 +102,28 @@ def score_table(summary: Summary, block: Block) -> Table:
     is_primary = [block is spec.primary_block and row.arm == spec.primary.arm for row in rows]
     highlighted = is_primary.index(True) if any(is_primary) else None
     return Table(astuple(SCORE_COLUMNS), [astuple(row) for row in rows], highlighted)
+
+
+def decay_table(summary: Summary, block: Block) -> Table | None:
+    """Return the weight decay that each arm of a block applied, or None where it has none."""
+    rows = [
+        (row.arm, *_decay_cells(row.judged[0].decay))
+        for row in summary.arms
+        if row.block == block.name
+    ]
+    known = any(row.judged[0].decay for row in summary.arms if row.block == block.name)
+    if not block.weight_decay or not known:
+        return None
+    return Table(("Arm", "weight_decay", "lr x weight_decay, per step"), rows)
+
+
+def _decay_cells(decay: AppliedDecay | None) -> tuple[str, str]:
+    if decay is None:
+        return "decided by your own code", ""
+    if decay.weight_decay is None:
+        return "the class takes none", "0"
+    per_step = "part of the gradient (L2)" if decay.per_step is None else f"{decay.per_step:.3g}"
+    return f"{decay.weight_decay:.3g}", per_step
 
 
 def flatness_table(summary: Summary) -> Table | None:

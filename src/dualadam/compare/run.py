@@ -61,6 +61,8 @@ class Run:
     warmup: bool = field(default=False, metadata=LATER)
     # for a loop of the user's own; batch_size, schedule and precision then mean nothing
     own_loop: OwnLoop | None = field(default=None, metadata=LATER)
+    # the learning rate at which weight_decay is meant; None for the run's own
+    reference_lr: float | None = field(default=None, metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -136,6 +138,14 @@ class Flatness:
 
 
 @dataclass(frozen=True)
+class AppliedDecay:
+    """The weight decay of a run's parameters, at the start of its schedule."""
+
+    weight_decay: float | None  # None where the optimizer has no such argument
+    per_step: float | None  # lr x weight_decay; None where the decay is part of the gradient (L2)
+
+
+@dataclass(frozen=True)
 class Record:
     """A finished run: one line of ``runs.jsonl``.
 
@@ -151,6 +161,7 @@ class Record:
         state_bytes: of the optimizer's state.
         peak_bytes: of the device, or of the worker process on a CPU; None where unknown.
         environment: see ``harness.environment``.
+        decay: what the optimizer applied; None in older records, and where it is not known.
     """
 
     run: Run
@@ -168,6 +179,7 @@ class Record:
     state_bytes: int
     peak_bytes: int | None
     environment: dict[str, Any]
+    decay: AppliedDecay | None = None
 
     @property
     def key(self) -> str:
@@ -210,6 +222,7 @@ class Record:
             state_bytes=line["state_bytes"],
             peak_bytes=line["peak_bytes"],
             environment=line["environment"],
+            decay=AppliedDecay(**line["decay"]) if line.get("decay") else None,
         )
 
 

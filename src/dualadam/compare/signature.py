@@ -23,6 +23,7 @@ def signature(judged: Sequence[Record]) -> str:
         f"optimizer:{run.optimizer}",
         *(f"{name}:{value}" for name, value in sorted(run.settings.items())),
         f"weight_decay:{run.weight_decay:g}",
+        *([f"reference_lr:{run.reference_lr:g}"] if run.reference_lr else []),
         *(_loop(run) if run.own_loop is None else _own_loop(run)),
         f"seeds:{min(seeds)}-{max(seeds)}",
         f"device:{env['device']}",

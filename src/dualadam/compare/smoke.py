@@ -29,6 +29,7 @@ def smoke_test(spec: Spec, device: str = "cpu") -> Spec:
         "batch_size": min(spec.batch_size, 2),
         "accumulate": min(spec.accumulate, 2),
         "points": min(spec.points, 1),
+        "extended": [],
         "tuning_seeds": 1,
         "seeds": 2,
         **({"evaluations": 1, "evaluate_at_most": 4} if spec.train is None else {}),

@@ -11,10 +11,12 @@ from pydantic import (
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     model_serializer,
     model_validator,
 )
 
+from dualadam.compare.extension import Extension
 from dualadam.compare.loop_entry import LoopEntry
 from dualadam.compare.run import OwnLoop
 from dualadam.compare.spec_text import nearest
@@ -46,6 +48,11 @@ LOOP_KEYS = (
     "evaluate_at_most",
     "language",
 )
+
+
+# what a key meant in the ``spec.json`` of a study from before there was the key
+OLDER = {"decay": "times lr", "sampler": "halton"}
+RECORDED = {"recorded": True}  # the context in which pydantic reads the spec of a study's folder
 
 
 class _Table(BaseModel):
@@ -88,11 +95,23 @@ class Arm(_Table):
 
 
 class Block(_Table):
-    """Arms that share a weight decay. Arms of different blocks are never compared."""
+    """Arms that share a weight decay. Arms of different blocks are never compared.
+
+    Attributes:
+        weight_decay: lambda; ``Spec.decay`` says at which learning rate.
+        reference_lr: the learning rate at which lambda is meant; None takes the control's, see
+            ``control.py``.
+    """
 
     name: Name = "all arms"
     weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
+    reference_lr: Annotated[Finite, Field(gt=0)] | None = None
     arm: Annotated[list[Arm], Field(min_length=1, max_length=100)]
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``reference_lr`` out where it is not set, as older ``spec.json`` do."""
+        return {k: v for k, v in write(self).items() if k != "reference_lr" or v is not None}
 
     @model_validator(mode="after")
     def _names_differ(self) -> Block:
@@ -161,9 +180,13 @@ class Spec(_Table):
         evaluations: points of a judged run's learning curve.
         evaluate_at_most: examples of the validation and the test split; None for all.
         language: for language tasks, the fields of ``FineTuning`` without the model.
+        decay: "independent": every arm of a block gets the same decay per step, see ``decay.py``;
+            "times lr": every arm gets the block's weight_decay, and a decay that grows with lr.
         points: settings tried per arm; 0 if every arm is fixed.
         tuning_seeds: runs per point.
+        sampler: the sequence of points, see ``points.py``.
         sampler_seed: of the sequence of points.
+        extended: ranges that were widened after the first points were tuned, see ``extend.py``.
         seeds: judged runs per arm, paired.
         primary: the comparison that the study decides.
         block: the arms.
@@ -195,13 +218,23 @@ class Spec(_Table):
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
     evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = None
     language: Language | None = None
+    decay: Literal["independent", "times lr"] = "independent"
     points: Annotated[int, Field(ge=0, le=10_000)]
     tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
+    sampler: Literal["sobol", "halton"] = "sobol"
+    extended: list[Extension] = []
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     seeds: Annotated[int, Field(ge=2, le=10_000)]
     primary: Primary
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
     _entry: TaskEntry | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_study_keeps_its_meaning(cls, table: Any, info: ValidationInfo) -> Any:
+        """Fill in the keys that a recorded spec may lack."""
+        recorded = isinstance(table, dict) and info.context == RECORDED
+        return OLDER | table if recorded else table
 
     @model_validator(mode="before")
     @classmethod
@@ -263,6 +296,15 @@ class Spec(_Table):
         return self
 
     @model_validator(mode="after")
+    def _extensions_fit(self) -> Spec:
+        tuned = {name for block in self.block for arm in block.arm for name in arm.tune}
+        for index, more in enumerate(self.extended):
+            if more.setting not in tuned:
+                message = f"must be a tuned setting, got {more.setting!r}"
+                refuse(f"{message}; {nearest(more.setting, tuned)}", "extended", index, "setting")
+        return self
+
+    @model_validator(mode="after")
     def _primary_names_arms(self) -> Spec:
         primary, blocks = self.primary, [block.name for block in self.block]
         if primary.block is not None and primary.block not in blocks:
@@ -321,6 +363,11 @@ class Spec(_Table):
         if self.entry.language is None:
             return None
         return FineTuning(model=self.model, **(self.language or {}))
+
+    @property
+    def num_points(self) -> int:
+        """The points of every arm, with those of the extensions."""
+        return self.points + sum(more.points for more in self.extended)
 
     @property
     def total_steps(self) -> int | None:

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from dualadam.compare.check import unknown_names
 from dualadam.compare.recorded_task import with_recorded_task
-from dualadam.compare.spec import Arm, Block, Primary, Spec
+from dualadam.compare.spec import RECORDED, Arm, Block, Primary, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, ended, nearest
 from dualadam.harness.store import reading
 
@@ -107,7 +107,7 @@ def load_study_spec(folder: Path) -> Spec:
     file = folder / SPEC_FILE
     text = SpecText(name=str(file))
     try:
-        spec = with_recorded_task(folder, Spec.model_validate_json(_read(file)))
+        spec = with_recorded_task(folder, Spec.model_validate_json(_read(file), context=RECORDED))
     except ValidationError as error:
         raise text.error(map(_mistake, error.errors(include_url=False))) from None
     if unknown := unknown_names(spec):

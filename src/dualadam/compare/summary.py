@@ -14,11 +14,11 @@ import numpy as np
 
 from dualadam.compare import stats
 from dualadam.compare.arm_summary import ArmSummary, summarise_arm
+from dualadam.compare.control import control_of
 from dualadam.compare.margin import margin_of
-from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.power import detectable_difference
 from dualadam.compare.run import Record
-from dualadam.compare.spec import Arm, Block, Spec
+from dualadam.compare.spec import Spec
 from dualadam.harness.verdict import Verdict
 
 BOOTSTRAP_SEED = 20260307
@@ -81,23 +81,6 @@ class Summary:
     def label(self, row: ArmSummary) -> str:
         """Return the arm's name, with its block's where there are several blocks."""
         return f"{row.arm} ({row.block})" if len(self.spec.block) > 1 else row.arm
-
-
-def control_of(spec: Spec, block: Block) -> str:
-    """Return the arm that the arms of a block are compared with.
-
-    It is ``primary.against`` in the primary block. In other blocks it is the first warm-up control,
-    or the first arm where there is none.
-    """
-    if block is spec.primary_block:
-        return spec.primary.against
-    return next((arm.name for arm in block.arm if is_warmed(arm)), block.arm[0].name)
-
-
-def is_warmed(arm: Arm) -> bool:
-    """Whether an arm is a warm-up control."""
-    entry = OPTIMIZERS.get(arm.optimizer)
-    return arm.warmup or (entry is not None and entry.warmup)
 
 
 def summarise(spec: Spec, records: Iterable[Record]) -> Summary:

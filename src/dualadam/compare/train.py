@@ -109,6 +109,7 @@ def train(
         state_bytes=state_bytes(training.optimizer),
         peak_bytes=peak_bytes(device),
         environment=environment(device),
+        decay=training.decay,
     )
 
 

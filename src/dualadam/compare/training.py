@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dualadam.compare.optimizers import make_optimizer, set_training
+from dualadam.compare.optimizers import decay_of, make_optimizer, set_training
 from dualadam.compare.run import Run
 from dualadam.compare.schedule import LearningRateSchedule
 from dualadam.errors import InvalidValueError
@@ -47,8 +47,14 @@ class Training:
         self.model = task.make_model(run.model)
         groups = decay_groups(self.model, run.weight_decay)
         self.optimizer = make_optimizer(
-            run.optimizer, groups, run.settings, run.weight_decay, warmup=run.warmup
+            run.optimizer,
+            groups,
+            run.settings,
+            run.weight_decay,
+            reference_lr=run.reference_lr,
+            warmup=run.warmup,
         )
+        self.decay = decay_of(run.optimizer, self.optimizer)
         self.schedule = LearningRateSchedule(
             self.optimizer, run.schedule, self.num_steps, run.final_fraction
         )

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dualadam.compare.measures import diagnose_all
-from dualadam.compare.optimizers import make_optimizer
-from dualadam.compare.run import CurvePoint, DiagnosisPoint, Run, finite_or_none
+from dualadam.compare.optimizers import decay_of, make_optimizer
+from dualadam.compare.run import AppliedDecay, CurvePoint, DiagnosisPoint, Run, finite_or_none
 from dualadam.errors import InvalidTypeError, InvalidValueError
 from dualadam.optim import DualAdam, InvAdam, decay_groups
 
@@ -58,6 +58,7 @@ class Trial:
         self.seed, self.settings, self.steps = run.seed, dict(run.settings), run.steps
         self.device, self.phase = device, run.phase
         self.optimizers: list[Optimizer] = []
+        self.decay: AppliedDecay | None = None
         self.num_steps, self.diverged = 0, False
         self.curve: list[CurvePoint] = []
         self.diagnosis: list[DiagnosisPoint] = []
@@ -83,9 +84,15 @@ class Trial:
         run = self.run
         groups = decay_groups(params, run.weight_decay) if isinstance(params, nn.Module) else params
         made = make_optimizer(
-            run.optimizer, groups, run.settings, run.weight_decay, warmup=run.warmup
+            run.optimizer,
+            groups,
+            run.settings,
+            run.weight_decay,
+            reference_lr=run.reference_lr,
+            warmup=run.warmup,
         )
         if not self.optimizers:
+            self.decay = decay_of(run.optimizer, made)
             made.register_step_post_hook(self._count)
         self.optimizers.append(made)
         return made

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dualadam.compare.arm_summary import ArmSummary
+from dualadam.compare.control import reference_lr
+from dualadam.compare.spec import Block, Spec
 from dualadam.compare.summary import Summary
 from dualadam.harness.verdict import Verdict
 from dualadam.tasks import Metric
@@ -117,6 +119,19 @@ def _own_loop_sentences(found: Mapping[str, Any]) -> str:
 
 def _counts(by_split: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {n:,}" for split, n in by_split.items())
+
+
+def decay_sentence(spec: Spec, block: Block) -> str:
+    """Return the rule of a block's weight decay."""
+    reference = reference_lr(spec, block)
+    if reference is None:
+        also = ", multiplied by each arm's own learning rate" if block.weight_decay else ""
+        return f"Weight decay: {block.weight_decay:g} in every arm{also}."
+    return (
+        f"Weight decay: {block.weight_decay:g} at a learning rate of {reference:g}. Every run's "
+        f"weight_decay is divided by its own rate over this one, so that all arms decay by "
+        f"{block.weight_decay * reference:.3g} per step, times the schedule."
+    )
 
 
 def shortcomings(summary: Summary) -> Iterator[str]:
