@@ -84,5 +84,7 @@ def _is_own(filename: str, folder: Path | None) -> bool:
     path = Path(filename)
     if folder is not None:
         return path.is_relative_to(folder)
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
     others = (Path(__file__).parent, Path(sys.base_prefix), Path(sys.prefix))
-    return path.is_absolute() and not any(path.is_relative_to(other) for other in others)
+    outside = not any(path.is_relative_to(other) for other in others)
+    return path.is_absolute() and outside and not installed

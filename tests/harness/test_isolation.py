@@ -50,6 +50,16 @@ def test_whatever_a_piece_raises_becomes_text_with_its_place(error, text):
     assert str(again) == str(caught.value)
 
 
+def test_the_place_is_in_the_users_files_wherever_libraries_are_installed(tmp_path: Path):
+    library = tmp_path / "dist-packages" / "library.py"
+    names: dict = {}
+    exec(compile("def fail(): raise KeyError('lost')", str(library), "exec"), names)
+    with pytest.raises(PieceError) as caught:
+        call_isolated(lambda: names["fail"]())
+    assert f"KeyError: 'lost' ({__file__}, line " in str(caught.value)
+    assert "library.py" not in str(caught.value)
+
+
 def test_an_error_of_this_package_is_its_sentence_alone():
     with pytest.raises(PieceError, match=r"^lr must be at least 0, got -1\.$"):
         call_isolated(raise_it, InvalidValueError("lr must be at least 0, got -1."))
