@@ -152,7 +152,7 @@ def diagnose(optimizer: Optimizer | Iterable[Optimizer]) -> Diagnosis:
         >>> round(row.mixing_weight, 6), round(row.ratio, 6), round(row.effective_weight, 6)
         (0.5, 1.0, 1.0)
     """
-    several = [optimizer] if isinstance(optimizer, Optimizer) else list(optimizer)
+    several = list(optimizer) if isinstance(optimizer, Iterable) else [optimizer]
     optimizers = [unwrap(one) for one in several]
     num_groups = max((len(one.param_groups) for one in optimizers), default=0)
     rows = []

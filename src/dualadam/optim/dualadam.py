@@ -400,13 +400,14 @@ class InvAdam(_AdamBase):
         )
 
 
-def unwrap(optimizer: Optimizer) -> DualAdam | InvAdam:
+def unwrap(optimizer: Any) -> DualAdam | InvAdam:
     """Return the optimizer inside wrappers of training tools, which hold it as ``optimizer``."""
-    inner: object = optimizer
+    inner, seen = optimizer, set()
     while not isinstance(inner, DualAdam | InvAdam):
-        if not isinstance(inner, Optimizer) or not hasattr(inner, "optimizer"):
+        seen.add(id(inner))
+        inner = getattr(inner, "optimizer", None)
+        if inner is None or id(inner) in seen:
             raise TypeError(
                 f"optimizer must be an InvAdam or a DualAdam, got {type(optimizer).__name__}."
             )
-        inner = inner.optimizer
     return inner
