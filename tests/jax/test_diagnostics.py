@@ -113,7 +113,7 @@ def test_a_state_without_an_update_or_a_coordinate_is_a_row_of_nan():
 
 
 def test_quantiles_of_a_large_state_are_those_of_a_sample_within_its_error():
-    """2.5 million coordinates, a million sampled: the error is about 5e-4 in probability."""
+    """2.5 million coordinates, 100,000 sampled: the error is about 1.6e-3 in probability."""
     gradient = jnp.asarray(np.random.default_rng(3).normal(size=2_500_000), "float32")
     optimizer = dualadam(1e-3)
     (row,) = diagnose(optimizer.update(gradient, optimizer.init(gradient))[1], switch_rate=0.01)
@@ -123,7 +123,7 @@ def test_quantiles_of_a_large_state_are_those_of_a_sample_within_its_error():
         (row.second_moment_median, 0.5),
         (row.second_moment_q95, 0.95),
     ):
-        assert abs((squares <= quantile).mean() - probability) < 2e-3  # four times that
+        assert abs((squares <= quantile).mean() - probability) < 6.4e-3  # four times that
 
 
 def test_what_cannot_be_diagnosed_is_refused():

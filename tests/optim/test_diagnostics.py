@@ -127,7 +127,7 @@ def test_pure_invadam_has_no_adam_part():
 
 
 def test_quantiles_of_a_large_group_are_those_of_all_its_coordinates_within_sampling_error():
-    """A million of 2.5 million sampled: a quantile's error is 0.5 / sqrt(1e6) = 5e-4."""
+    """100,000 of 2.5 million sampled: a quantile's error is 0.5 / sqrt(1e5) = 1.6e-3."""
     weight = torch.zeros(2_500_000, requires_grad=True)
     optimizer = DualAdam([weight])
     weight.grad = randn(2_500_000, seed=3).clone()
@@ -139,7 +139,7 @@ def test_quantiles_of_a_large_group_are_those_of_all_its_coordinates_within_samp
         (row.second_moment_median, 0.5),
         (row.second_moment_q95, 0.95),
     ):
-        assert abs((squares <= quantile).mean() - probability) < 2e-3  # four times that
+        assert abs((squares <= quantile).mean() - probability) < 6.4e-3  # four times that
 
 
 def test_another_optimizer_is_refused_by_name():

@@ -1,7 +1,7 @@
 """InvAdam and DualAdam as optax transformations (extra ``jax``).
 
-The files here import jax and optax, and no torch. Python imports the parent package first,
-and that imports torch.
+The files here import jax and optax, and no torch. The parent package, which Python imports first,
+imports torch with the first name that needs it.
 """
 
 from dualadam.errors import MissingExtraError

@@ -25,7 +25,7 @@ from dualadam.jax.directions import mixing_weights
 
 QUANTILES = (0.05, 0.5, 0.95)
 # Quantiles of larger states are taken over this many evenly spaced coordinates.
-SAMPLE = 1_000_000
+SAMPLE = 100_000
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def diagnose(
         eps: that of the optimizer.
 
     Returns:
-        A ``Diagnosis``. Quantiles are taken over at most a million evenly spaced coordinates,
+        A ``Diagnosis``. Quantiles are taken over at most 100,000 evenly spaced coordinates,
         everything else over all.
 
     Raises:
