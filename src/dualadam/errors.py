@@ -20,6 +20,7 @@ __all__ = [
     "NotConvergedError",
     "UnreachableError",
 ]
+MOST_CHARACTERS = 1000  # of a line of a message
 
 
 class DualAdamError(Exception):
@@ -30,6 +31,10 @@ class DualAdamError(Exception):
     """
 
     exit_status = 2
+
+    def __str__(self) -> str:
+        """Return the message; a line that repeats a very long value is cut in its middle."""
+        return "\n".join(map(_cut, super().__str__().split("\n")))
 
 
 class InvalidValueError(DualAdamError, ValueError):
@@ -78,6 +83,12 @@ def last_line(error: BaseException, folder: Path | None = None) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [frame for frame in frames if _is_own(frame.filename, folder)]
     return f"{text} ({places[-1].filename}, line {places[-1].lineno})" if places else text
+
+
+def _cut(line: str) -> str:
+    if len(line) <= MOST_CHARACTERS:
+        return line
+    return f"{line[: MOST_CHARACTERS // 2]} ... {line[-MOST_CHARACTERS // 2 :]}"
 
 
 def _is_own(filename: str, folder: Path | None) -> bool:

@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+from dualadam.errors import InvalidValueError
+
 DataOption = Annotated[
     str | None,
     typer.Option("--data", envvar="DUALADAM_DATA", help="The folder with the data sets."),
@@ -21,6 +23,7 @@ StudyFolder = Annotated[
         "--out", help="The output folder; a second start continues what the folder holds."
     ),
 ]
+FIGURE_TYPES = (".png", ".svg", ".pdf")
 
 
 def stdout() -> Console:
@@ -29,6 +32,16 @@ def stdout() -> Console:
 
     console = Console(markup=False, highlight=False)  # a name such as "[/b]" is printed unchanged
     return console if console.is_terminal else Console(width=120, markup=False, highlight=False)
+
+
+def check_figure_type(option: str, file: Path) -> None:
+    """Check that a figure can be drawn to a file of this name.
+
+    Raises:
+        InvalidValueError: its ending is not known.
+    """
+    if file.suffix not in FIGURE_TYPES:
+        raise InvalidValueError(f"{option} must end in {', '.join(FIGURE_TYPES)}, got {file}.")
 
 
 def stderr() -> Console:

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dualadam.cli.console import DataOption, DeviceOption, stdout
-from dualadam.errors import InvalidValueError
+from dualadam.cli.console import DataOption, DeviceOption, check_figure_type, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from dualadam.studies.checkpoint_flatness import CheckpointFlatness, FlatnessSettings
-
-FIGURE_TYPES = (".png", ".svg", ".pdf")
 
 
 def flatness(
@@ -65,15 +62,17 @@ def flatness(
     import torch
 
     from dualadam.harness.progress import ConsoleProgress
-    from dualadam.harness.store import make_folder, write_whole, writing
+    from dualadam.harness.store import check_output_file, write_whole, writing
     from dualadam.studies import checkpoint_flatness as study
 
     figure = _figure_path(checkpoint, out)
+    loaded = study.load_checkpoint(checkpoint, task, model)
+    check_output_file(figure)
     settings = study.FlatnessSettings(k=k, rho=rho, adaptive_rho=adaptive_rho, seed=seed)
     console = stdout()
     with ConsoleProgress(console, unit="measures") as progress:
         found = study.measure_checkpoint(
-            study.load_checkpoint(checkpoint, task, model),
+            loaded,
             settings,
             data=data,
             device=device,
@@ -83,7 +82,6 @@ def flatness(
             progress=progress,
         )
     console.print(_table(found, settings))
-    make_folder(figure.parent)
     with writing(figure):
         study.draw_spectrum(found.measures).savefig(figure, dpi=160)
     numbers = found.measures.to_json() | {"settings": asdict(settings)}
@@ -95,8 +93,7 @@ def _figure_path(checkpoint: Path, out: Path | None) -> Path:
     if out is None:
         return checkpoint.with_suffix(".flatness.png")
     path = out if out.suffix else out.with_suffix(".png")
-    if path.suffix not in FIGURE_TYPES:
-        raise InvalidValueError(f"--out must end in {', '.join(FIGURE_TYPES)}, got {out}.")
+    check_figure_type("--out", path)
     return path
 
 

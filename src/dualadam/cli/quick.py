@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
 from dualadam.compare.quick_spec import DEFAULT_ARMS, quick_spec
 from dualadam.compare.spec import Spec
+from dualadam.compare.toml import NotTomlError, read_toml
 from dualadam.errors import InvalidValueError
 from dualadam.tasks import Source
 
@@ -52,6 +52,6 @@ def _setting(text: str) -> tuple[str, Any]:
     if not equals or not key.isidentifier() or key in ("what", "lr", "steps", "arms"):
         raise InvalidValueError(f"--set must be KEY=VALUE with a key of a spec, got {text!r}.")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key, read_toml(f"value = {value}", f"--set {key}")["value"]
+    except NotTomlError:
         return key, value

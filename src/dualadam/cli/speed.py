@@ -31,12 +31,17 @@ def speed(
 
     All implementations are timed, and the memory bandwidth that bounds them.
     """
-    from dualadam.cli.console import stdout
+    from dualadam.cli.console import check_figure_type, stdout
     from dualadam.cli.speed_tables import Lines, time_table, warnings
-    from dualadam.harness.store import make_folder, write_whole
+    from dualadam.harness.store import check_output_file, write_whole
     from dualadam.optim import fused_status
     from dualadam.studies import speed as study
 
+    if figure is not None:
+        check_figure_type("--figure", figure)
+    for file in (out, figure):
+        if file is not None:
+            check_output_file(file)
     console = stdout()
     if record is not None:
         found = study.SpeedRecord.from_json(_read(record))
@@ -57,7 +62,6 @@ def speed(
     for warning in warnings(found):
         console.print(warning)
     if out is not None:
-        make_folder(out.parent)
         write_whole(out, json.dumps(found.to_json(), indent=1) + "\n")
         console.print(f"Record: {out}")
     if figure is not None:

@@ -14,6 +14,8 @@ from dualadam.compare.spec import Block, Spec
 from dualadam.compare.summary import Summary
 from dualadam.compare.wording import minus, verdict_sentence
 
+MOST_POINTS = 20  # of an arm that a plan shows
+
 
 def print_plan(plan: Plan, console: Console) -> None:
     """Print every point of every arm, the number of runs, and the primary comparison."""
@@ -26,11 +28,13 @@ def print_plan(plan: Plan, console: Console) -> None:
         table.add_column("Points, in the order they are tried" if spec.points else "Setting")
         for arm in block.arm:
             points = plan.settings[block.name, arm.name]
-            table.add_row(arm.name, "; ".join(map(settings_text, points)))
+            shown = "; ".join(map(settings_text, points[:MOST_POINTS]))
+            more = len(points) - MOST_POINTS
+            table.add_row(arm.name, f"{shown}; and {more:,} more" if more > 0 else shown)
         console.print(table)
     judged = plan.num_runs - plan.num_tuning_runs
     console.print(
-        f"{plan.num_tuning_runs} tuning runs, then {judged} judged runs "
+        f"{plan.num_tuning_runs:,} tuning runs, then {judged:,} judged runs "
         f"({spec.seeds} paired seeds per arm)."
     )
     console.print(

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dualadam.errors import InvalidValueError
-from dualadam.harness.store import write_whole
+from dualadam.harness.store import write_whole, writing
 
 TEMPLATE = importlib.resources.files("dualadam.compare") / "templates" / "new.toml.j2"
 
@@ -24,9 +24,11 @@ def write_new_spec(file: Path) -> None:
 
     Raises:
         InvalidValueError: the file exists, or its folder does not.
+        UnreachableError: the file cannot be written.
     """
-    if file.exists():
-        raise InvalidValueError(f"FILE must be new, but {file} exists. Choose another name.")
-    if not file.absolute().parent.is_dir():
-        raise InvalidValueError(f"FILE must be in a folder that exists, got {file}.")
+    with writing(file):
+        if file.exists():
+            raise InvalidValueError(f"FILE must be new, but {file} exists. Choose another name.")
+        if not file.absolute().parent.is_dir():
+            raise InvalidValueError(f"FILE must be in a folder that exists, got {file}.")
     write_whole(file, new_spec(file))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,17 @@ from pydantic_core import ErrorDetails
 from dualadam.compare.check import unknown_names
 from dualadam.compare.recorded_task import with_recorded_task
 from dualadam.compare.spec import RECORDED, Arm, Block, Primary, Spec
-from dualadam.compare.spec_text import Mistake, Place, SpecError, SpecText, ended, nearest
+from dualadam.compare.spec_text import (
+    MOST_MISTAKES,
+    Mistake,
+    Place,
+    SpecError,
+    SpecText,
+    cut,
+    ended,
+    nearest,
+)
+from dualadam.compare.toml import check_size, read_toml
 from dualadam.harness.store import reading
 
 SPEC_FILE = "spec.json"
@@ -66,6 +75,8 @@ def read_spec_text(source: str | Path) -> SpecText:
     if not is_file:
         message = f"spec must be a TOML file or a built-in name, got {str(source)!r}"
         raise SpecError(ended(f"{message}; {nearest(source, builtin_specs())}"))
+    with reading(path):
+        check_size(path.stat().st_size, str(path))
     return SpecText(_read(path), str(path))
 
 
@@ -77,13 +88,9 @@ def parse_spec(text: SpecText | str) -> Spec:
     """
     text = SpecText(text) if isinstance(text, str) else text
     try:
-        return Spec.model_validate(tomllib.loads(text.content))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{text.name} is not TOML: {error}.") from error
-    except RecursionError as error:
-        raise SpecError(f"{text.name} is nested too deeply.") from error
+        return Spec.model_validate(read_toml(text.content, text.name))
     except ValidationError as error:
-        raise text.error(map(_mistake, error.errors(include_url=False))) from None
+        raise _spec_error(error, text) from None
 
 
 def make_spec(table: Mapping[str, Any]) -> Spec:
@@ -95,7 +102,7 @@ def make_spec(table: Mapping[str, Any]) -> Spec:
     try:
         return Spec.model_validate(table)
     except ValidationError as error:
-        raise SpecText().error(map(_mistake, error.errors(include_url=False))) from None
+        raise _spec_error(error, SpecText()) from None
 
 
 def load_study_spec(folder: Path) -> Spec:
@@ -109,7 +116,7 @@ def load_study_spec(folder: Path) -> Spec:
     try:
         spec = with_recorded_task(folder, Spec.model_validate_json(_read(file), context=RECORDED))
     except ValidationError as error:
-        raise text.error(map(_mistake, error.errors(include_url=False))) from None
+        raise _spec_error(error, text) from None
     if unknown := unknown_names(spec):
         raise text.error(unknown)
     return spec
@@ -124,13 +131,17 @@ def _read(file: Path) -> str:
         raise SpecError(f"{file} is not a text file in UTF-8: {error}.") from error
 
 
+def _spec_error(error: ValidationError, text: SpecText) -> SpecError:
+    found = error.errors(include_url=False)
+    return text.error(map(_mistake, found[:MOST_MISTAKES]), len(found[MOST_MISTAKES:]))
+
+
 def _mistake(error: ErrorDetails) -> Mistake:
     """Return what pydantic found, in this package's words."""
     context = error.get("ctx", {})
     place = (*error["loc"], *context.get("at", ()))
     keys = tuple(part for part in place if isinstance(part, str))
-    got = repr(error["input"])
-    got = got if len(got) <= 80 else got[:77] + "..."
+    got = cut(repr(error["input"]))
     match error["type"]:
         case "extra_forbidden":
             table = _TABLES.get(keys[:-1], Spec)

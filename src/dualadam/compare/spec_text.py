@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 from dualadam.errors import InvalidValueError
 
+MOST_MISTAKES = 20  # that one message names
 Place = tuple[str | int, ...]  # keys and list indices, from the top of the spec
 
 
@@ -36,23 +38,40 @@ class SpecText:
     content: str = ""
     name: str = "spec"
 
-    def error(self, mistakes: Iterable[Mistake]) -> SpecError:
-        """Return the error that reports these mistakes, a line each."""
-        return SpecError("\n".join(dict.fromkeys(map(self._sentence, mistakes))))
+    def error(self, mistakes: Iterable[Mistake], num_more: int = 0) -> SpecError:
+        """Return the error that reports the first of these mistakes, a line each, and counts all.
+
+        Args:
+            mistakes: what was found.
+            num_more: how many were found besides.
+        """
+        different = list(dict.fromkeys(mistakes))
+        lines = list(dict.fromkeys(map(self._sentence, different[:MOST_MISTAKES])))
+        if num_more := num_more + len(different[MOST_MISTAKES:]):
+            lines.append(f"{self.name} has {num_more:,} more mistakes.")
+        return SpecError("\n".join(lines))
 
     def _sentence(self, mistake: Mistake) -> str:
         line = self.line_of(mistake.place)
         where = f"{self.name}, line {line}" if line else self.name
-        key = ".".join(part for part in mistake.place if isinstance(part, str))
+        key = ".".join(cut(part) for part in mistake.place if isinstance(part, str))
         return ended(f"{where}: {key} {mistake.message}" if key else f"{where} {mistake.message}")
 
     def line_of(self, place: Sequence[str | int]) -> int | None:
         """Return the line of the deepest part of a place that the text has, or None."""
+        depth, found = 0, None
+        for here, number in self._places:
+            if len(here) > depth and tuple(place[: len(here)]) == here:
+                depth, found = len(here), number
+        return found
+
+    @functools.cached_property
+    def _places(self) -> list[tuple[Place, int]]:
+        """What each line sets, with its number."""
         num_tables: dict[Place, int] = {}  # index of the last [[table]] of each name
         table: list[str | int] = []
-        depth, found = 0, None
+        places: list[tuple[Place, int]] = []
         for number, line in enumerate(self.content.splitlines(), start=1):
-            here: list[str | int] = []
             if header := _HEADER.match(line):
                 table = []
                 keys = _split(header[2])
@@ -62,12 +81,20 @@ class SpecText:
                         num_tables[tuple(table)] = num_tables.get(tuple(table), -1) + 1
                     if tuple(table) in num_tables:
                         table.append(num_tables[tuple(table)])
-                here = table
+                places.append((tuple(table), number))
             elif assignment := _ASSIGNMENT.match(line):
-                here = [*table, *_split(assignment[1])]
-            if len(here) > depth and list(place[: len(here)]) == here:
-                depth, found = len(here), number
-        return found
+                places.append(((*table, *_split(assignment[1])), number))
+        return places
+
+
+def cut(text: str, most: int = 80) -> str:
+    """Return a text of at most so many characters; dots mark what was left out.
+
+    Example:
+        >>> cut("abcdefghij", most=8)
+        'abcde...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def ended(sentence: str) -> str:
@@ -85,7 +112,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """
     known = list(known)
     folded = {k.casefold(): k for k in known}
-    close = difflib.get_close_matches(str(name).casefold(), list(folded), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(str(name)[:100].casefold(), list(folded), n=1, cutoff=0.6)
     return f"did you mean {folded[close[0]]!r}?" if close else f"known: {', '.join(known)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
-from dualadam.errors import FailedRunsError, InvalidValueError, UnreachableError
+from dualadam.errors import DualAdamError, FailedRunsError, InvalidValueError, UnreachableError
 
 R = TypeVar("R")
 Json = dict[str, Any]
@@ -89,7 +90,7 @@ def read_lines(path: Path, decode: Callable[[Json], R]) -> Iterator[R]:
     for number, line in enumerate(lines, start=1):
         try:
             record = decode(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InvalidValueError(
                 f"{path}, line {number} is damaged ({error}). "
                 "Remove the line; its run will be repeated."
@@ -162,8 +163,8 @@ def _get(settings: Json, key: str, defaults: Mapping[str, Any]) -> Any:
 def _read_object(file: Path) -> Json:
     try:
         with reading(file):
-            content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+            content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise InvalidValueError(f"{file} is damaged ({error}). Choose another --out.") from error
     if not isinstance(content, dict):
         raise InvalidValueError(f"{file} is damaged (not an object). Choose another --out.")
@@ -181,6 +182,25 @@ def make_folder(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise InvalidValueError(f"--out must be a folder, but {folder} is a file.")
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def check_output_file(path: Path) -> None:
+    """Check that a file can be written, before the work that it will hold; create its folder.
+
+    Raises:
+        InvalidValueError: the path is a folder.
+        UnreachableError: the file cannot be written.
+    """
+    with writing(path):
+        if path.is_dir():
+            raise InvalidValueError(f"{path} must be a file, but it is a folder.")
+        if path.parent.exists() and not path.parent.is_dir():
+            raise InvalidValueError(f"{path.parent} must be a folder, but it is a file.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists():
+            path.open("ab").close()
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -217,7 +237,7 @@ def writing(path: Path) -> AbstractContextManager[None]:
 def _access(path: Path, participle: str) -> Iterator[None]:
     try:
         yield
-    except Timeout:  # filelock's is an OSError too, but says that the file is locked
+    except (Timeout, DualAdamError):  # may be an OSError too, but says what is wrong
         raise
     except OSError as error:
         reason = error.strerror or error

@@ -12,15 +12,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from dualadam.errors import InvalidValueError, MissingExtraError, MissingFileError
+from dualadam.errors import (
+    InvalidValueError,
+    MissingExtraError,
+    MissingFileError,
+    UnreachableError,
+)
 
 DATA_VARIABLE, CACHE_VARIABLE = "DUALADAM_DATA", "DUALADAM_CACHE"
 
 
 def given_folder(data: str | Path | None) -> Path | None:
-    """Return the user's data folder: the argument, else DUALADAM_DATA, else None."""
+    """Return the user's data folder: the argument, else DUALADAM_DATA, else None.
+
+    Raises:
+        UnreachableError: the folder cannot be looked into.
+    """
     given = data or os.environ.get(DATA_VARIABLE)
-    return Path(given) if given else None
+    if not given:
+        return None
+    try:
+        os.stat(given)
+    except FileNotFoundError:
+        pass  # what is missing is said with the name of the file
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"data cannot be read: {given}: {error}.") from error
+    return Path(given)
 
 
 def data_not_found(

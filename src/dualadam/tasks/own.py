@@ -14,7 +14,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dualadam.errors import InvalidTypeError, InvalidValueError, MissingFileError, last_line
+from dualadam.errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    MissingFileError,
+    UnreachableError,
+    last_line,
+)
 from dualadam.tasks.problem import Problem
 from dualadam.tasks.problem_task import ProblemTask
 from dualadam.tasks.protocol import FineTuning, LoadOptions, Task, TaskEntry
@@ -80,8 +86,12 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _import_file(place: str, source: Source) -> ModuleType:
-    path = (Path(source.folder or ".") / Path(place).expanduser()).resolve()
-    if not path.is_file():
+    try:
+        path = (Path(source.folder or ".") / Path(place).expanduser()).resolve()
+        is_file = path.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, no such user
+        raise UnreachableError(f"{place} cannot be read: {last_line(error)}.") from error
+    if not is_file:
         raise MissingFileError(f"{place} must be a Python file; there is no {path}.")
     name = f"dualadam_own_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
     if name in sys.modules:

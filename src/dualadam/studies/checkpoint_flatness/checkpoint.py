@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dualadam.errors import InvalidValueError, MissingFileError
+from dualadam.harness.store import reading
 from dualadam.tasks import TASKS, FineTuning, Task
 
 
@@ -90,15 +91,18 @@ def load_checkpoint(path: Path, task: str | None = None, model: str | None = Non
 
 
 def _load(path: Path) -> dict[Any, Any]:
-    if not path.is_file():
-        raise MissingFileError(f"{path} must be a file saved by torch.save; there is no such file.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise InvalidValueError(
-            f"{path} must hold tensors and plain values saved by torch.save, and nothing else; "
-            "it does not load."
-        ) from error
+    with reading(path):
+        if not path.is_file():
+            raise MissingFileError(
+                f"{path} must be a file saved by torch.save; there is no such file."
+            )
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+            raise InvalidValueError(
+                f"{path} must hold tensors and plain values saved by torch.save, and nothing else; "
+                "it does not load."
+            ) from error
     if not isinstance(content, dict):
         raise InvalidValueError(
             f"{path} must hold a state_dict, or a dict with the key 'state_dict', "
