@@ -1,5 +1,7 @@
 """The sentences of a report say what its numbers say."""
 
+from dataclasses import replace
+
 import pytest
 from compare_cases import TINY, drawn_records, finished, with_scores
 
@@ -7,6 +9,7 @@ from dualadam.compare.spec_file import BUILTIN, parse_spec
 from dualadam.compare.summary import summarise
 from dualadam.compare.wording import (
     data_sentences,
+    edge_sentence,
     power_sentence,
     shortcomings,
     verdict_sentence,
@@ -53,7 +56,7 @@ def summary_of(scores, **changes):
 def test_the_verdict_is_one_sentence_with_its_numbers(scores, verdict, sentence):
     summary = summary_of(scores)
     assert summary.primary.verdict == verdict
-    assert verdict_sentence(summary) == sentence
+    assert verdict_sentence(summary) == sentence + edge_sentence(summary)
 
 
 def test_a_margin_of_1_is_one_point():
@@ -83,6 +86,20 @@ def test_a_metric_where_less_is_better_and_without_a_unit_is_worded_for_it():
     assert "3 paired seeds, sign-flipped so that positive is better." in sentence
     assert "  " not in sentence
     assert "point" not in sentence
+
+
+def test_the_verdict_names_every_arm_whose_best_point_lies_on_the_edge_of_its_range():
+    """The records are in the order of the points; with two points, each lies on an edge."""
+    summary = summary_of(CONTROL)
+    ends = {row.arm: row for row in summary.arms}
+    sentence = edge_sentence(summary)
+    for name, row in ends.items():
+        others = [p.setting["lr"] for p in row.tuning if p.setting["lr"] != row.setting["lr"]]
+        end = "highest" if row.setting["lr"] > min(others) else "lowest"
+        assert f"{name} ({end} lr" in sentence
+    inside = replace(summary, arms=[replace(row, tuning=[]) for row in summary.arms])
+    assert edge_sentence(inside) == ""
+    assert verdict_sentence(summary).endswith(f"The interval contains 0.{sentence}")
 
 
 def test_power_is_what_the_spread_allows_and_unknown_without_spread():

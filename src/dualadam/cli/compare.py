@@ -72,6 +72,13 @@ def compare(
         str | None,
         typer.Option("--cluster", help="A Dask scheduler, tcp://HOST:PORT, instead of --workers."),
     ] = None,
+    extend: Annotated[
+        bool,
+        typer.Option(
+            "--extend",
+            help="Widen ranges whose best point lies on an edge, for all arms, before judging.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")
     ] = False,
@@ -178,10 +185,12 @@ def compare(
                     device=device,
                     source=own,
                     progress=progress,
+                    extend=extend,
                 )
         except KeyboardInterrupt:
             options = {"--out": out, "--data": data, "--cluster": cluster, "--device": device}
-            again = _command_line(source, {"--problem": problem, **quick, **options}, smoke)
+            flags = {"--smoke": smoke, "--extend": extend}
+            again = _command_line(source, {"--problem": problem, **quick, **options}, flags)
             errors.print(
                 f"\nStopped. {len(store.records)} finished runs are in {store.path}; "
                 f"`{again}` goes on from there."
@@ -195,10 +204,12 @@ def compare(
     )
 
 
-def _command_line(source: str | None, options: Mapping[str, object], smoke: bool) -> str:
+def _command_line(
+    source: str | None, options: Mapping[str, object], flags: Mapping[str, bool]
+) -> str:
     words = ["dualadam", "compare", *([source] if source else [])]
     for name, value in options.items():
         if value and (name, value) != ("--device", "cpu"):
             for each in value if isinstance(value, list) else [value]:
                 words += [name, str(each)]
-    return shlex.join(words + ["--smoke"] * smoke)
+    return shlex.join(words + [name for name, given in flags.items() if given])

@@ -9,8 +9,10 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+from dualadam.compare.extend import next_extensions
+from dualadam.compare.extension import extension_sentence
 from dualadam.compare.own_loop import train_own
-from dualadam.compare.plan import Plan
+from dualadam.compare.plan import Plan, make_plan
 from dualadam.compare.recorded_task import record_task
 from dualadam.compare.run import Record, Run
 from dualadam.compare.spec import OLDER, Spec
@@ -20,7 +22,14 @@ from dualadam.errors import FailedRunsError, InvalidValueError
 from dualadam.harness.executors import Width, run_window
 from dualadam.harness.isolation import call_isolated
 from dualadam.harness.progress import Progress
-from dualadam.harness.store import Store, check_identity, make_folder, read_lines, sole_writer
+from dualadam.harness.store import (
+    Store,
+    check_identity,
+    make_folder,
+    read_lines,
+    sole_writer,
+    write_whole,
+)
 from dualadam.tasks import HERE, Source
 
 RUNS_FILE = "runs.jsonl"
@@ -44,6 +53,11 @@ class StudyStore(Store[Record]):
         super().__init__(
             runs, encode=Record.to_json, decode=Record.from_json, key=lambda record: record.key
         )
+
+    def replace_spec(self, spec: Spec) -> None:
+        """Write the spec of the same study with wider ranges."""
+        text = json.dumps(json.loads(spec.model_dump_json()), indent=1)
+        write_whole(self.folder / SPEC_FILE, text + "\n")
 
     def add(self, record: Record) -> None:
         """Keep a finished run.
@@ -112,6 +126,7 @@ def execute(
     device: str = "cpu",
     source: Source = HERE,
     progress: Progress | None = None,
+    extend: bool = False,
 ) -> list[Record]:
     """Make every run of the plan that the store lacks, and return all records in the plan's order.
 
@@ -122,16 +137,16 @@ def execute(
         width: returns how many runs may be running at once.
         data, device, source: as for ``train``.
         progress: is told what happens.
+        extend: whether ranges whose best point lies on an edge are widened before any judged run,
+            see ``extend.py``. The store's spec then says which.
 
     Raises:
         FailedRunsError: some runs raised. All others have been made.
+        InvalidValueError: a range would have to be widened after judged runs.
     """
     progress = progress or Progress()
     make_folder(store.folder / LOGS)
-    tuning = plan.tuning_runs
-    done = sum(run.key in store for run in tuning)
-    done += sum(record.run.phase == "judge" for record in store.records.values())
-    progress.start(plan.num_runs, done)
+    num_judged = sum(record.run.phase == "judge" for record in store.records.values())
 
     def submit(run: Run) -> Future[Record]:
         log = store.folder / LOGS / f"{run.key}.log"
@@ -162,7 +177,23 @@ def execute(
                 f"What finished is in {store.path}."
             )
 
-    perform(tuning)
-    judged = plan.judged_runs(plan.winners(store.records[run.key] for run in tuning))
+    def tune(plan: Plan) -> list[Record]:
+        runs = plan.tuning_runs
+        progress.start(plan.num_runs, sum(run.key in store for run in runs) + num_judged)
+        perform(runs)
+        return [store.records[run.key] for run in runs]
+
+    tuned = tune(plan)
+    while extend and (more := next_extensions(plan, tuned)):
+        if num_judged:
+            raise InvalidValueError(
+                f"{store.folder} has judged runs, and ranges are widened before any judged run. "
+                "Start without --extend (in Python: extend), or choose another --out."
+            )
+        plan = make_plan(plan.spec.model_copy(update={"extended": [*plan.spec.extended, *more]}))
+        store.replace_spec(plan.spec)
+        progress.said(extension_sentence(more))
+        tuned = tune(plan)
+    judged = plan.judged_runs(plan.winners(tuned))
     perform(judged)
-    return [store.records[run.key] for run in (*tuning, *judged)]
+    return [*tuned, *(store.records[run.key] for run in judged)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,3 +53,16 @@ class Extension(BaseModel):
             return Widened(bounds, bounds)
         end = min(high * self.factor, limit)
         return Widened([low, end], [high, end])
+
+
+def extension_sentence(extensions: Sequence[Extension]) -> str:
+    """Return what was widened, and by how many points; empty where nothing was."""
+    if not extensions:
+        return ""
+    ends = ", ".join(
+        f"{more.setting} {'downwards' if more.side == 'low' else 'upwards'} by a factor of "
+        f"{more.factor:g}"
+        for more in extensions
+    )
+    points = sum(more.points for more in extensions)
+    return f"Ranges widened for all arms: {ends}; {points} more points for every arm."

@@ -57,6 +57,15 @@ def _arm_points(spec: Spec, arm: Arm, points: list[dict[str, float]]) -> list[di
     return found
 
 
+def ranges_of(spec: Spec, arm: Arm) -> dict[str, list[float]]:
+    """Return the ranges of an arm after all extensions of the study."""
+    ranges = dict(arm.tune)
+    for more in spec.extended:
+        if more.setting in ranges:
+            ranges[more.setting] = more.widen(ranges[more.setting]).whole
+    return ranges
+
+
 def settings_at(
     args: dict[str, Any], ranges: dict[str, list[float]], point: dict[str, float]
 ) -> dict[str, Any]:

@@ -53,6 +53,7 @@ def compare(
     data: str | None = None,
     cluster: str | None = None,
     progress: Progress | None = None,
+    extend: bool = False,
     **fields: Any,
 ) -> Result:
     """Compare optimizers on a training of your own, or on a built-in task.
@@ -87,6 +88,8 @@ def compare(
         data: the folder with the data sets of the built-in tasks.
         cluster: the address of a Dask scheduler, instead of ``workers``.
         progress: is told what happens, such as ``harness.progress.ConsoleProgress``.
+        extend: whether to widen ranges whose best point lies on an edge, before any judged run:
+            by a factor of 4, for all arms alike, up to three times.
         fields: further keys of a spec, such as ``schedule``, ``accumulate`` or ``flatness``.
 
     Raises:
@@ -122,7 +125,16 @@ def compare(
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
     executors = choose_executor(workers, device, cluster)
-    return run_study(spec, source, folder, executors, device=device, data=data, progress=progress)
+    return run_study(
+        spec,
+        source,
+        folder,
+        executors,
+        device=device,
+        data=data,
+        progress=progress,
+        extend=extend,
+    )
 
 
 def run_study(
@@ -134,6 +146,7 @@ def run_study(
     device: str = "cpu",
     data: str | None = None,
     progress: Progress | None = None,
+    extend: bool = False,
 ) -> Result:
     """Make the runs that a folder lacks, write the report and return the result."""
     with open_study(folder, spec) as store:
@@ -148,6 +161,7 @@ def run_study(
                 device=device,
                 source=source,
                 progress=progress,
+                extend=extend,
             )
         return Result(write_report(folder), folder)
 

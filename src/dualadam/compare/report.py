@@ -12,6 +12,7 @@ import jinja2
 from markupsafe import Markup
 
 from dualadam.compare.execution import SPEC_FILE, read_records
+from dualadam.compare.extension import extension_sentence
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.margin import margin_source
 from dualadam.compare.report_tables import (
@@ -96,6 +97,7 @@ class Page:
     margin: str
     margin_source: str  # empty where the spec gives the margin
     power: str
+    extended: str  # what was widened; empty where nothing was
     blocks: list[tuple[Block, Table, str, Table | None]]  # scores, rule and table of the decay
     flatness: Table | None
     common_rates: Table | None
@@ -119,6 +121,7 @@ class Page:
             margin=with_unit(f"{summary.margin:g}", spec.judged_by.metric),
             margin_source=margin_source(spec),
             power=power_sentence(summary),
+            extended=extension_sentence(spec.extended),
             blocks=[
                 (
                     block,

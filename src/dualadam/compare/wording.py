@@ -7,6 +7,7 @@ from typing import Any
 
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.control import reference_lr
+from dualadam.compare.edges import Edge, edges_of
 from dualadam.compare.spec import Block, Spec
 from dualadam.compare.summary import Summary
 from dualadam.harness.verdict import Verdict
@@ -44,7 +45,23 @@ def verdict_sentence(summary: Summary) -> str:
             Verdict.WORSE: f"{arm} is worse than {against}",
             Verdict.EQUIVALENT: f"{arm} and {against} are equivalent within {margin}",
         }.get(row.verdict, f"Not decided between {arm} and {against}")
-    return f"{claim}: {numbers}." + (" The interval contains 0." if d.contains_zero else "")
+    zero = " The interval contains 0." if d.contains_zero else ""
+    return f"{claim}: {numbers}.{zero}{edge_sentence(summary)}"
+
+
+def edge_sentence(summary: Summary) -> str:
+    """Return the arms whose best point lies on the edge of what was tried, or nothing."""
+    ends = {"low": "lowest", "high": "highest"}
+    arms = [
+        f"{summary.label(row)} ({', '.join(f'{ends[e.side]} {e.setting}' for e in edges)})"
+        for row in summary.arms
+        if (edges := _edges(row))
+    ]
+    return f" On the edge of the range: {', '.join(arms)}." if arms else ""
+
+
+def _edges(row: ArmSummary) -> list[Edge]:
+    return edges_of(row.setting, [point.setting for point in row.tuning]) if row.tuning else []
 
 
 def power_sentence(summary: Summary) -> str:
@@ -143,10 +160,15 @@ def shortcomings(summary: Summary) -> Iterator[str]:
             f"{spec.points} points per arm are a coarse search, whose noise is part of every "
             "difference; settings that were not tuned may matter."
         )
-    if at_edge := list(_at_edge(summary)):
+    if at_edge := [
+        f"{summary.label(row)} ({edge.setting} {edge.value:.3g})"
+        for row in summary.arms
+        for edge in _edges(row)
+    ]:
         yield (
             f"The best point lies at the edge of its range for {', '.join(at_edge)}; "
-            "better settings may lie outside."
+            "better settings may lie outside. --extend widens the ranges, for all arms alike, "
+            "before any judged run."
         )
     if unmeasured := [summary.label(row) for row in summary.arms if not row.flatness]:
         everywhere = len(unmeasured) == len(summary.arms)
@@ -154,18 +176,3 @@ def shortcomings(summary: Summary) -> Iterator[str]:
     open_ones = [row for row in summary.arms if row.verdict is Verdict.NOT_DECIDED]
     if open_ones:
         yield f"Not decided against the control: {', '.join(map(summary.label, open_ones))}."
-
-
-def _at_edge(summary: Summary) -> Iterator[str]:
-    """Yield the arms whose chosen point has the smallest or largest value that was tried."""
-    for row in summary.arms:
-        for name, value in row.setting.items():
-            tried = _tried(row, name)
-            if tried and value in (min(tried), max(tried)):
-                yield f"{summary.label(row)} ({name} {value:.3g})"
-
-
-def _tried(row: ArmSummary, name: str) -> list[float]:
-    """Return the values of a setting that differs between the points, else nothing."""
-    values = [point.setting[name] for point in row.tuning]
-    return values if len(set(map(str, values))) > 1 else []

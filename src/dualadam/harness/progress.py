@@ -29,6 +29,9 @@ class Progress:
     def finished(self, label: str) -> None:
         """Receive the label of a piece that is now on disk."""
 
+    def said(self, sentence: str) -> None:
+        """Receive a sentence about a decision of the study."""
+
 
 class ConsoleProgress(Progress):
     """Shows a bar with the running pieces and the time left; without a terminal, lines.
@@ -79,6 +82,10 @@ class ConsoleProgress(Progress):
         if done:
             self.console.print(f"{done} of {total} {self.unit} are on disk already.", markup=False)
         self.bar.update(self.task, total=total, completed=done)
+
+    def said(self, sentence: str) -> None:
+        """Print the sentence."""
+        self.console.print(sentence, markup=False)
 
     def running(self, labels: Sequence[str]) -> None:
         """Show the running pieces, on a terminal."""
