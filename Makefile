@@ -9,7 +9,7 @@ WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-integrations check \
-	fmt clean
+	fmt release-check clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -90,9 +90,18 @@ docs: $(VENV)/.ready-docs  ## build the site in build/site (half a minute)
 
 check: setup  ## lint and check types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/zizmor --offline --quiet .github
 
 fmt: setup  ## format the code
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+$(VENV)/.ready-release: $(VENV)/.ready
+	@echo "Installing what builds and checks a release"
+	@$(PIP) --editable '.[dev,release]'
+	@touch $@
+
+release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (8 minutes)
+	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python release/check.py
 
 clean:  ## remove the environment, the runs and the caches
 	rm -rf $(VENV) $(LOWEST) runs build .pytest_cache .mypy_cache .ruff_cache .hypothesis

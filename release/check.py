@@ -114,7 +114,7 @@ def try_wheel(python: str, wheel: Path) -> None:
             *("--disable-pip-version-check", "--constraint", ROOT / "constraints.txt"),
         )
         run(*install, wheel)
-        run(programs / "python", "-I", ROOT / "release/smoke.py", version(), cwd=empty)
+        run(programs / "python", "-I", ROOT / "release/smoke.py", cwd=empty)
         bare = subprocess.run(
             [programs / "dualadam", "list"], cwd=empty, capture_output=True, text=True
         )

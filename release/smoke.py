@@ -1,13 +1,13 @@
 """Shows that an installed wheel works: run it with the Python of a clean environment.
 
-    python -I release/smoke.py 0.2.0
+    python -I release/smoke.py
 
-It needs torch and the wheel alone. The version is the one that must be installed.
+It needs torch and the wheel alone, and this file in its place beside the source.
 """
 
 from __future__ import annotations
 
-import argparse
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -35,11 +35,10 @@ def parameters_after(steps: int, fused: bool) -> torch.Tensor:
 
 def main() -> None:
     """Check the version, the place, the kernel and a training."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("version")
-    version = parser.parse_args().version
+    source = Path(__file__).parents[1] / "src/dualadam/_version.py"
+    (version,) = re.findall(r'^__version__ = "(.+)"$', source.read_text(), re.M)
     for found in (dualadam.__version__, metadata.version("dualadam")):
-        assert found == version, f"version {found} is installed, {version} was meant"
+        assert found == version, f"version {found} is installed, the source has {version}"
     place = Path(dualadam.__file__)
     assert place.is_relative_to(sys.prefix), f"{place} is not the installed package"
     assert (place.parent / "py.typed").exists(), "py.typed is missing"

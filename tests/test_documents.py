@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 COLUMNS = 100  # of code; ruff holds Python to it
 README_LINES = README_COLUMNS = 120
 FREE = {"errors", "_version"}  # rooms that every room may import; the diagram leaves them out
-FOLDERS = (".ci", "benchmarks", "docs", "examples", "src", "tests")
+FOLDERS = (".ci", ".github", "benchmarks", "docs", "examples", "release", "src", "tests")
 FILES = [
     *(file for file in sorted(ROOT.iterdir()) if file.is_file()),
     *(file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*")) if file.is_file()),
