@@ -64,9 +64,16 @@ def compare(
         typer.Option(
             "--workers",
             min=0,
-            help="Runs side by side, one thread each; 0: one per core, on a GPU one.",
+            help="Runs side by side; 0: as many as the cores allow, on a GPU one.",
         ),
     ] = 0,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            help="Threads of each run; workers x threads must fit the cores. [default: 1]",
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
     cluster: Annotated[
         str | None,
@@ -111,9 +118,8 @@ def compare(
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
-    from dualadam.harness.cluster import check_reachable, dask_executor
-    from dualadam.harness.environment import num_cores
-    from dualadam.harness.executors import process_executor
+    from dualadam.compare.workers import choose_executor, side_by_side
+    from dualadam.harness.cluster import check_reachable
     from dualadam.harness.progress import ConsoleProgress
     from dualadam.tasks import Source, check_data, check_device
 
@@ -150,8 +156,7 @@ def compare(
         for note in notes:
             errors.print(f"Warning: {note}")
         return
-    workers = workers or (num_cores() if device == "cpu" else 1)
-    executors = dask_executor(cluster) if cluster else process_executor(workers)
+    executors = choose_executor(workers or None, threads, device, cluster)
     if estimate and spec.train is not None:
         raise InvalidValueError(
             "--estimate must be left out: your own training function cannot be timed by its steps. "
@@ -170,7 +175,7 @@ def compare(
         for note in check_machine(spec, data=data, device=device):
             errors.print(f"Warning: {note}")
     folder = out or Path("runs") / spec.name
-    where = f"on {cluster}" if cluster else f"{workers} side by side"
+    where = f"on {cluster}" if cluster else side_by_side(workers or None, threads, device)
     with open_study(folder, spec) as store:
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}")
         started = time.monotonic()
@@ -188,7 +193,13 @@ def compare(
                     extend=extend,
                 )
         except KeyboardInterrupt:
-            options = {"--out": out, "--data": data, "--cluster": cluster, "--device": device}
+            options = {
+                "--out": out,
+                "--data": data,
+                "--cluster": cluster,
+                "--device": device,
+                "--threads": threads,
+            }
             flags = {"--smoke": smoke, "--extend": extend}
             again = _command_line(source, {"--problem": problem, **quick, **options}, flags)
             errors.print(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,9 @@ from dualadam.compare.report import write_report
 from dualadam.compare.result import Result
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_warnings import spec_warnings
-from dualadam.errors import InvalidValueError
-from dualadam.harness.cluster import check_reachable, dask_executor
-from dualadam.harness.environment import num_cores
-from dualadam.harness.executors import InlineExecutor, Width, process_executor
+from dualadam.compare.workers import choose_executor
+from dualadam.harness.cluster import check_reachable
+from dualadam.harness.executors import Width
 from dualadam.harness.progress import Progress
 from dualadam.tasks import Source
 
@@ -49,6 +48,7 @@ def compare(
     name: str | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
+    threads: int | None = None,
     device: str = "cpu",
     data: str | None = None,
     cluster: str | None = None,
@@ -82,8 +82,9 @@ def compare(
         switch_rate: its range; None takes a factor of 3 either side of ``switch_rate_for``.
         name: of the study; None takes the function's name.
         out: the output folder; None takes "runs/NAME".
-        workers: processes, one thread each; None takes one per core, or one on a GPU. 0 runs
+        workers: processes; None takes as many as the cores allow, or one on a GPU. 0 runs
             everything in this process, for a debugger.
+        threads: of each process; None takes one.
         device: where model and data live.
         data: the folder with the data sets of the built-in tasks.
         cluster: the address of a Dask scheduler, instead of ``workers``.
@@ -124,7 +125,7 @@ def compare(
     else:
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
-    executors = choose_executor(workers, device, cluster)
+    executors = choose_executor(workers, threads, device, cluster)
     return run_study(
         spec,
         source,
@@ -164,25 +165,3 @@ def run_study(
                 extend=extend,
             )
         return Result(write_report(folder), folder)
-
-
-def choose_executor(
-    workers: int | None, device: str, cluster: str | None
-) -> contextlib.AbstractContextManager[tuple[Executor, Width]]:
-    """Return the workers of a study.
-
-    Raises:
-        InvalidValueError: the number of workers is negative.
-    """
-    if cluster:
-        return dask_executor(cluster)
-    if workers is None:
-        workers = num_cores() if device == "cpu" else 1
-    if workers < 0:
-        raise InvalidValueError(f"workers must be at least 0, got {workers}.")
-    return process_executor(workers) if workers else _inline()
-
-
-@contextlib.contextmanager
-def _inline() -> Iterator[tuple[Executor, Width]]:
-    yield InlineExecutor(), lambda: 1

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from dualadam.errors import InvalidValueError, MissingExtraError, UnreachableError
 from dualadam.harness.executors import Width
-from dualadam.harness.processes import use_one_thread
+from dualadam.harness.processes import use_threads
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, Width]]:
         """Limits every worker at its start, also workers that join later."""
 
         def setup(self, worker: object) -> None:
-            use_one_thread()
+            use_threads(1)
 
     with Client(address, timeout=20, set_as_default=False) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]

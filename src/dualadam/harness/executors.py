@@ -62,14 +62,21 @@ def run_window(
 
 
 class InlineExecutor(Executor):
-    """Runs each call at once in this process, on one thread, so that a debugger can stop in it."""
+    """Runs each call at once in this process, so that a debugger can stop in it.
+
+    Args:
+        threads: of torch during a call.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call the function and return its finished future."""
         import torch
 
         future, threads = Future[Any](), torch.get_num_threads()
-        torch.set_num_threads(1)
+        torch.set_num_threads(self.threads)
         try:
             future.set_result(fn(*args, **kwargs))
         except Exception as error:
@@ -80,13 +87,14 @@ class InlineExecutor(Executor):
 
 
 @contextlib.contextmanager
-def process_executor(workers: int) -> Iterator[tuple[Executor, Width]]:
-    """Start processes on this machine, one thread each. They end when this process ends.
+def process_executor(workers: int, threads: int = 1) -> Iterator[tuple[Executor, Width]]:
+    """Start processes on this machine. They end when this process ends.
 
     Args:
         workers: number of processes.
+        threads: of each process.
     """
-    executor = WorkerPool(workers)
+    executor = WorkerPool(workers, threads)
     try:
         yield executor, lambda: workers
         executor.shutdown()

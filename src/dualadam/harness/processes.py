@@ -14,23 +14,27 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+# for the programs that a worker starts, such as a command of the user's own
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 class WorkerDiedError(RuntimeError):
     """The process of a piece of work ended in the middle of it."""
 
 
 class WorkerPool(Executor):
-    """Processes of one thread each, which ignore SIGINT and end with this process.
+    """Processes that ignore SIGINT and end with this process.
 
     Every process is an executor of its own. Where one dies, its piece raises WorkerDiedError, and a
     new process takes its place.
 
     Args:
         workers: number of processes.
+        threads: of torch, NumPy and SciPy in each of them.
     """
 
-    def __init__(self, workers: int) -> None:
-        self._slots = [_Slot() for _ in range(workers)]
+    def __init__(self, workers: int, threads: int = 1) -> None:
+        self._slots = [_Slot(threads) for _ in range(workers)]
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start a piece of work in the process that has the least to do."""
@@ -46,8 +50,8 @@ class WorkerPool(Executor):
 class _Slot:
     """The place of one process."""
 
-    def __init__(self) -> None:
-        self.pending, self.executor = 0, _new_executor()
+    def __init__(self, threads: int) -> None:
+        self.pending, self.threads, self.executor = 0, threads, _new_executor(threads)
         self.process: BaseProcess | None = None
 
     def submit(
@@ -56,7 +60,7 @@ class _Slot:
         try:
             inner = self._submit(function, args, kwargs)
         except BrokenExecutor:  # its process died after its last piece
-            self.executor = _new_executor()
+            self.executor = _new_executor(self.threads)
             inner = self._submit(function, args, kwargs)
         process, outer = self.process, Future[Any]()
         outer.set_running_or_notify_cancel()
@@ -102,8 +106,9 @@ def how_it_ended(process: BaseProcess | None) -> str:
     return f"its process was ended by {name}{memory}."
 
 
-def _new_executor() -> _Process:
-    return _Process(1, multiprocessing.get_context("spawn"), initializer=_start_worker)
+def _new_executor(threads: int) -> _Process:
+    spawn = multiprocessing.get_context("spawn")
+    return _Process(1, spawn, initializer=_start_worker, initargs=(threads,))
 
 
 class _Process(ProcessPoolExecutor):
@@ -147,9 +152,10 @@ def _main_hidden() -> Iterator[None]:
         main.update(hidden)
 
 
-def _start_worker() -> None:
-    """Prepare a worker: it uses one thread, ignores SIGINT and ends with its parent."""
-    use_one_thread()
+def _start_worker(threads: int) -> None:
+    """Prepare a worker: it sets its threads, ignores SIGINT and ends with its parent."""
+    use_threads(threads)
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -161,8 +167,8 @@ def _start_worker() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def use_one_thread() -> None:
-    """Let torch, NumPy and SciPy compute on one thread.
+def use_threads(threads: int) -> None:
+    """Let torch, NumPy and SciPy compute on this many threads.
 
     The runs of a study share the cores. The last bits of a result depend on the number of threads.
     """
@@ -170,5 +176,5 @@ def use_one_thread() -> None:
     import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
-    threadpool_limits(1)
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
