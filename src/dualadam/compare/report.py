@@ -151,7 +151,7 @@ def render(page: Page, form: Literal["html", "md"]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"one_line": _one_line, "unbroken": _unbroken}
+    environment.filters |= {"one_line": _one_line, "unbroken": _unbroken, "code": _code}
     template = environment.get_template(f"report.{form}.j2")
     text = template.render(page=page, spec=page.summary.spec, form=f"{form}.j2")
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
@@ -173,11 +173,26 @@ def _unbroken(text: str) -> str:
     return re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text)
 
 
+def _code(text: str) -> Markup:
+    """Return Markdown that shows a text as code, between more backticks than it has in a row."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if "`" in (text[:1], text[-1:]) else ""
+    return Markup(fence + space + _SPACES.sub(" ", text) + space + fence)
+
+
+_SPACES = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
+# what has a meaning anywhere; around a word; before a bracket; at the ends of a block
+_MARKS = re.compile(
+    r"[\\`*$&~<|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])"
+    r"|^[#>]|#(?= *$)|^[-+=](?=[ =-]|$)|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )"
+)
+
+
 def markdown_text(text: str) -> str:
-    r"""Return Markdown that shows this text unchanged.
+    r"""Return Markdown that shows this text unchanged, but on one line.
 
     Example:
-        >>> print(markdown_text("*a* $x$ b_c [+0.1, +0.2]"))
-        \*a\* \$x\$ b_c [+0.1, +0.2]
+        >>> print(markdown_text("*a* $x$ b_c <i> | [+0.1, +0.2]"))
+        \*a\* \$x\$ b_c \<i> \| [+0.1, +0.2]
     """
-    return re.sub(r"[\\`*$&~]|(?<!\w)_|_(?!\w)|\](?=[(\[:])", r"\\\g<0>", text)
+    return _MARKS.sub(r"\\\g<0>", _SPACES.sub(" ", text))
