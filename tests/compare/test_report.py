@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from dualadam.compare.report import write_report
 from dualadam.compare.spec_file import parse_spec
-from dualadam.compare.wording import verdict_sentence
+from dualadam.compare.verdict_wording import verdict_sentence
 
 FLAT = "flatness = true\n" + TINY
 NO_TUNING = (

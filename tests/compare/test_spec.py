@@ -241,6 +241,13 @@ def test_a_damaged_spec_of_a_study_is_refused(tmp_path, change, message):
         load_study_spec(file.parent)
 
 
+def test_a_study_from_before_the_choice_was_carried_keeps_its_interval(tmp_path):
+    content = json.loads(load_spec("digits").model_dump_json())
+    assert content.pop("interval") == "with choice"
+    (tmp_path / "spec.json").write_text(json.dumps(content))
+    assert load_study_spec(tmp_path).interval == "judged seeds"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -12,7 +12,8 @@ from dualadam.compare.plan import Plan
 from dualadam.compare.report_tables import score_rows, settings_text
 from dualadam.compare.spec import Block, Spec
 from dualadam.compare.summary import Summary
-from dualadam.compare.wording import minus, verdict_sentence
+from dualadam.compare.verdict_wording import interval_sentence, verdict_sentence
+from dualadam.compare.wording import minus
 
 MOST_POINTS = 20  # of an arm that a plan shows
 
@@ -93,12 +94,13 @@ def print_summary(summary: Summary, console: Console) -> None:
                 row.setting.replace(", ", "\n"),
                 f"{row.mean}\n{row.interval}",
                 row.n,
-                row.difference.replace(" [", "\n["),
+                row.difference.replace(" [", "\n[").replace("; ", "\n"),
                 row.verdict.partition(" (")[0],
                 row.diverged.partition(" of ")[0],
             )
         console.print(table)
     console.print(verdict_sentence(summary))
+    console.print(interval_sentence(summary))
 
 
 def _margin(spec: Spec) -> str:

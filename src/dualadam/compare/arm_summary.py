@@ -27,14 +27,40 @@ class TunedPoint:
 
 
 @dataclass(frozen=True)
-class ArmSummary:
-    """One arm: what was tuned, its test scores, and its difference from the control.
+class TunedArm:
+    """One arm, and the runs that there are of it.
+
+    Attributes:
+        tuning: the points of which every tuning run is finished.
+        judged: the records of the judged runs, by seed.
+    """
+
+    block: str
+    arm: str
+    optimizer: str
+    tuning: list[TunedPoint]
+    judged: list[Record]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The names of the block and of the arm."""
+        return self.block, self.arm
+
+    def judged_alike(self, other: TunedArm) -> bool:
+        """Whether every judged run has the scores, losses and curve of the other arm's."""
+        return [_outcome(record) for record in self.judged] == [
+            _outcome(record) for record in other.judged
+        ]
+
+
+@dataclass(frozen=True)
+class ArmSummary(TunedArm):
+    """One arm of a finished study: its test scores, and its difference from the control.
 
     Attributes:
         scores: one per seed; a diverged run has the metric's worst value.
         diverged: number of judged runs that diverged.
         diverged_points: number of tuned points that diverged.
-        judged: the records of the judged runs, by seed.
         seconds_per_step: median over the judged runs.
         peak_bytes: largest over the judged runs; None where unknown.
         flatness: by measure, over the judged runs that finished.
@@ -42,17 +68,12 @@ class ArmSummary:
         difference: from the control of the block; None for the control itself.
     """
 
-    block: str
-    arm: str
-    optimizer: str
     setting: dict[str, Any]
     scores: list[float]
     interval: stats.Interval
     diverged: int
     diverged_points: int
     num_points: int
-    tuning: list[TunedPoint]
-    judged: list[Record]
     signature: str
     seconds_per_step: float
     state_bytes: int
@@ -61,11 +82,6 @@ class ArmSummary:
     decoupled_decay: bool | None
     difference: stats.Difference | None = None
     verdict: Verdict = Verdict.CONTROL
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The names of the block and of the arm."""
-        return self.block, self.arm
 
 
 def summarise_arm(spec: Spec, block: Block, arm: Arm, records: Iterable[Record]) -> ArmSummary:
@@ -81,7 +97,7 @@ def summarise_arm(spec: Spec, block: Block, arm: Arm, records: Iterable[Record])
             f"{arm.name!r} has {len(judged)} judged runs of {spec.seeds}; "
             "start the study again to finish it."
         )
-    tuning = _tuned_points([r for r in own if r.run.phase == "tune"])
+    tuning = tuned_points([r for r in own if r.run.phase == "tune"], spec.tuning_seeds)
     scores = [record.test.score for record in judged if record.test]
     entry = OPTIMIZERS.get(arm.optimizer)
     return ArmSummary(
@@ -105,7 +121,12 @@ def summarise_arm(spec: Spec, block: Block, arm: Arm, records: Iterable[Record])
     )
 
 
-def _tuned_points(records: list[Record]) -> list[TunedPoint]:
+def _outcome(record: Record) -> tuple[Any, ...]:
+    return record.run.seed, record.validation, record.test, record.curve
+
+
+def tuned_points(records: list[Record], num_seeds: int) -> list[TunedPoint]:
+    """Return the points of an arm's tuning runs, without those that lack a run."""
     groups: dict[int, list[Record]] = {}
     for record in records:
         groups.setdefault(record.run.trial, []).append(record)
@@ -116,6 +137,7 @@ def _tuned_points(records: list[Record]) -> list[TunedPoint]:
             diverged=any(record.diverged for record in group),
         )
         for _, group in sorted(groups.items())
+        if len(group) == num_seeds
     ]
 
 

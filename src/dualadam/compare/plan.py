@@ -92,14 +92,7 @@ class Plan:
         """
         if not self.spec.points:
             return dict.fromkeys(self.settings, 0)
-        sign = self.spec.judged_by.metric.sign
-        results: dict[ArmKey, Trials] = {}
-        for record in records:
-            run, validation = record.run, record.validation
-            if run.phase == "tune":
-                loss = math.inf if validation.loss is None else validation.loss
-                trials = results.setdefault((run.block, run.arm), {})
-                trials.setdefault(run.trial, []).append((sign * validation.score, -loss))
+        results = tuning_trials(records, self.spec.judged_by.metric.sign)
         return {key: best_trial(trials) for key, trials in results.items()}
 
     def judged_runs(self, winners: dict[ArmKey, int]) -> list[Run]:
@@ -110,6 +103,18 @@ class Plan:
             for block in self.spec.block
             for arm in block.arm
         ]
+
+
+def tuning_trials(records: Iterable[Record], sign: float) -> dict[ArmKey, Trials]:
+    """Return the validation scores of every arm's points, by tuning seed, greater is better."""
+    results: dict[ArmKey, Trials] = {}
+    tuned = [record for record in records if record.run.phase == "tune"]
+    for record in sorted(tuned, key=lambda record: record.run.seed):
+        run, validation = record.run, record.validation
+        loss = math.inf if validation.loss is None else validation.loss
+        trials = results.setdefault((run.block, run.arm), {})
+        trials.setdefault(run.trial, []).append((sign * validation.score, -loss))
+    return results
 
 
 def best_trial(trials: Trials) -> int:

@@ -28,13 +28,13 @@ from dualadam.compare.spec import Block
 from dualadam.compare.spec_file import load_study_spec
 from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.summary import Summary, summarise
+from dualadam.compare.verdict_wording import interval_sentence, verdict_sentence
 from dualadam.compare.wording import (
     data_sentences,
     decay_sentence,
     minus,
     power_sentence,
     shortcomings,
-    verdict_sentence,
     with_unit,
 )
 from dualadam.errors import InvalidValueError
@@ -77,6 +77,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
     arms = [{k: v for k, v in asdict(row).items() if k != "judged"} for row in summary.arms]
     return {
         "sentence": verdict_sentence(summary),
+        "verdict": summary.verdict,
         "detectable": summary.detectable,
         "over_test_examples": asdict(summary.examples) if summary.examples else None,
         "at_common_learning_rates": [asdict(rate) for rate in summary.common],
@@ -96,6 +97,7 @@ class Page:
     difference: str
     margin: str
     margin_source: str  # empty where the spec gives the margin
+    interval: str
     power: str
     extended: str  # what was widened; empty where nothing was
     blocks: list[tuple[Block, Table, str, Table | None]]  # scores, rule and table of the decay
@@ -120,6 +122,7 @@ class Page:
             difference=minus(spec.primary.arm, spec.primary.against),
             margin=with_unit(f"{summary.margin:g}", spec.judged_by.metric),
             margin_source=margin_source(spec),
+            interval=interval_sentence(summary),
             power=power_sentence(summary),
             extended=extension_sentence(spec.extended),
             blocks=[

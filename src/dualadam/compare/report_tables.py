@@ -9,7 +9,7 @@ from typing import Any
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.run import AppliedDecay
 from dualadam.compare.spec import Block
-from dualadam.compare.stats import Interval
+from dualadam.compare.stats import Difference, Interval
 from dualadam.compare.summary import Summary
 
 FLATNESS = {
@@ -72,11 +72,22 @@ def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
         mean=f"{row.interval.mean:.{k}f}",
         interval=f"[{row.interval.low:.{k}f}, {row.interval.high:.{k}f}]",
         n=str(row.interval.n),
-        difference=f"{d.mean:+.{k}f} [{d.low:+.{k}f}, {d.high:+.{k}f}]" if d else "control",
+        difference=_difference(d, k) if d else "control",
         better_in=f"{100 * d.probability_of_improvement:.0f} % of seeds" if d else "",
         verdict=_verdict(summary, row),
         diverged=diverged,
     )
+
+
+def _difference(d: Difference, k: int) -> str:
+    """Return a difference with the interval that decides, and the other one where there is one."""
+    text = f"{d.mean:+.{k}f} [{d.low:+.{k}f}, {d.high:+.{k}f}]"
+    if d.with_choice is None:
+        return text
+    decides = (d.low, d.high) == d.with_choice
+    low, high = d.judged if decides else d.with_choice
+    what = "seeds alone" if decides else "with the choice of settings"
+    return f"{text}; {what} [{low:+.{k}f}, {high:+.{k}f}]"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -89,7 +100,7 @@ def _verdict(summary: Summary, row: ArmSummary) -> str:
     """Return the verdict, and the p value where it is one of the adjusted comparisons."""
     if row.difference is None:
         return row.verdict
-    word = "no verdict" if summary.spec.demonstration else row.verdict
+    word = summary.verdict_of(row)
     if row is summary.primary:
         return f"{word} (primary)"
     p = row.difference.p_holm

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dualadam.compare.report_tables import Table, score_table
 from dualadam.compare.stats import Difference
 from dualadam.compare.summary import Summary
-from dualadam.compare.wording import verdict_sentence
+from dualadam.compare.verdict_wording import interval_sentence, verdict_sentence
 from dualadam.harness.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -31,12 +31,20 @@ class Result:
 
     @property
     def verdict(self) -> Verdict:
-        """The verdict of the primary comparison."""
-        return self.summary.primary.verdict
+        """The verdict of the primary comparison.
+
+        With fewer than 10 seeds it is ``Verdict.DEMONSTRATION``, and where nothing differs between
+        the arms ``Verdict.NO_VERDICT``. ``summary.primary.verdict`` is what the interval says.
+        """
+        return self.summary.verdict
 
     @property
     def difference(self) -> Difference:
-        """The primary difference, sign-flipped so that positive is better."""
+        """The primary difference, sign-flipped so that positive is better.
+
+        ``low`` and ``high`` are the ends of the interval that decides, ``judged`` those over the
+        judged seeds alone, and ``with_choice`` those with the noise of the choice of settings.
+        """
         found = self.summary.primary.difference
         assert found is not None, "the primary arm is not the control"
         return found
@@ -44,7 +52,8 @@ class Result:
     def table(self) -> str:
         """Return the scores of every arm and the verdict as text."""
         parts = [text_of(score_table(self.summary, block)) for block in self.summary.spec.block]
-        return "\n\n".join([*parts, verdict_sentence(self.summary)])
+        said = f"{verdict_sentence(self.summary)} {interval_sentence(self.summary)}"
+        return "\n\n".join([*parts, said])
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the judged runs, a row each; needs pandas."""

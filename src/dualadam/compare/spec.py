@@ -51,7 +51,7 @@ LOOP_KEYS = (
 
 
 # what a key meant in the ``spec.json`` of a study from before there was the key
-OLDER = {"decay": "times lr", "sampler": "halton"}
+OLDER = {"decay": "times lr", "sampler": "halton", "interval": "judged seeds"}
 RECORDED = {"recorded": True}  # the context in which pydantic reads the spec of a study's folder
 
 
@@ -188,6 +188,8 @@ class Spec(_Table):
         sampler_seed: of the sequence of points.
         extended: ranges that were widened after the first points were tuned, see ``extend.py``.
         seeds: judged runs per arm, paired.
+        interval: what decides: the judged seeds with the noise of the choice of settings, which
+            needs at least 3 tuning seeds, or the judged seeds alone.
         primary: the comparison that the study decides.
         block: the arms.
     """
@@ -225,6 +227,7 @@ class Spec(_Table):
     extended: list[Extension] = []
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     seeds: Annotated[int, Field(ge=2, le=10_000)]
+    interval: Literal["with choice", "judged seeds"] = "with choice"
     primary: Primary
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
     _entry: TaskEntry | None = PrivateAttr(default=None)

@@ -46,18 +46,26 @@ class Interval:
 class Difference(Interval):
     """A paired difference, sign-flipped where needed so that positive is better.
 
+    ``low`` and ``high`` are the ends of the interval that decides.
+
     Attributes:
         p: two-sided paired t test, not adjusted.
         p_holm: Holm-adjusted over the secondary comparisons of the study; NaN for the primary one.
         bootstrap: 95 % percentile interval over the seeds, beside the t interval.
         probability_of_improvement: the share of seeds in which the first arm is better, [0, 1];
             a tie counts half.
+        judged: the 95 % interval over the judged seeds alone.
+        choice: standard deviation that the choice of settings adds; None where it is not known.
+        with_choice: the 95 % interval over the judged seeds and the choice; None without it.
     """
 
     p: float
     p_holm: float
     bootstrap: tuple[float, float]
     probability_of_improvement: float
+    judged: tuple[float, float]
+    choice: float | None = None
+    with_choice: tuple[float, float] | None = None
 
 
 def mean_interval(scores: ArrayLike) -> Interval:
@@ -120,6 +128,7 @@ def paired_difference(
         p_holm=math.nan,
         bootstrap=(float(low), float(high)),
         probability_of_improvement=better,
+        judged=(interval.low, interval.high),
     )
 
 

@@ -14,14 +14,17 @@ import numpy as np
 
 from dualadam.compare import stats
 from dualadam.compare.arm_summary import ArmSummary, summarise_arm
+from dualadam.compare.choice import MIN_TUNING_SEEDS, add_choice, choice_spread
 from dualadam.compare.control import control_of
 from dualadam.compare.margin import margin_of
+from dualadam.compare.plan import ArmKey, Trials, tuning_trials
 from dualadam.compare.power import detectable_difference
 from dualadam.compare.run import Record
 from dualadam.compare.spec import Spec
 from dualadam.harness.verdict import Verdict
 
 BOOTSTRAP_SEED = 20260307
+MIN_SEEDS = 10  # of a verdict; with 5, a sign-flip test of a pair cannot go below p = 0.0625
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,22 @@ class Summary:
         return next(row for row in self.arms if row.key == key)
 
     @property
+    def is_demonstration(self) -> bool:
+        """Whether the study is too small for a verdict, by its spec or by its seeds."""
+        return self.spec.demonstration or self.spec.seeds < MIN_SEEDS
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the study; what the interval says is ``primary.verdict``."""
+        return self.verdict_of(self.primary)
+
+    def verdict_of(self, row: ArmSummary) -> Verdict:
+        """Return what the study says of an arm: its verdict, or that it gives none."""
+        if row.verdict in (Verdict.CONTROL, Verdict.NO_VERDICT) or not self.is_demonstration:
+            return row.verdict
+        return Verdict.DEMONSTRATION
+
+    @property
     def decimals(self) -> int:
         """Digits after the point of a score: two, or as many as the intervals need.
 
@@ -93,13 +112,14 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
         InvalidValueError: an arm lacks judged runs; the study is not finished.
     """
     records = sorted(records, key=lambda record: record.key)  # sums in a fixed order
+    trials = tuning_trials(records, spec.judged_by.metric.sign)
     control = {block.name: control_of(spec, block) for block in spec.block}
     margin = margin_of(spec, records)
     rows: list[ArmSummary] = []
     for block in spec.block:
         arms = {arm.name: summarise_arm(spec, block, arm, records) for arm in block.arm}
         reference = arms[control[block.name]]
-        rows += [_compare(spec, row, reference, margin) for row in arms.values()]
+        rows += [_compare(spec, row, reference, margin, trials) for row in arms.values()]
     by_key = {row.key: row for row in rows}
     block_name = spec.primary_block.name
     first, against = (by_key[block_name, name] for name in (spec.primary.arm, spec.primary.against))
@@ -116,12 +136,23 @@ def summarise(spec: Spec, records: Iterable[Record]) -> Summary:
     )
 
 
-def _compare(spec: Spec, row: ArmSummary, reference: ArmSummary, margin: float) -> ArmSummary:
+def _compare(
+    spec: Spec,
+    row: ArmSummary,
+    reference: ArmSummary,
+    margin: float,
+    trials: dict[ArmKey, Trials],
+) -> ArmSummary:
     if row is reference:
         return row
     rng, sign = np.random.default_rng(BOOTSTRAP_SEED), spec.judged_by.metric.sign
     difference = stats.paired_difference(row.scores, reference.scores, rng, sign=sign)
-    decided = stats.verdict(difference, margin)
+    if spec.points and spec.tuning_seeds >= MIN_TUNING_SEEDS:
+        rng = np.random.default_rng(BOOTSTRAP_SEED)
+        spread = choice_spread(trials[row.key], trials[reference.key], rng)
+        difference = add_choice(difference, spread, decides=spec.interval == "with choice")
+    nothing_differs = row.judged_alike(reference) or len({*row.scores, *reference.scores}) == 1
+    decided = Verdict.NO_VERDICT if nothing_differs else stats.verdict(difference, margin)
     return replace(row, difference=difference, verdict=decided)
 
 
@@ -135,7 +166,8 @@ def _adjust(rows: list[ArmSummary], primary: ArmSummary) -> list[ArmSummary]:
         if row.difference is None or row.key not in adjusted:
             return row
         p = adjusted[row.key]
-        is_decided = p < 1 - stats.LEVEL or row.verdict is Verdict.EQUIVALENT
+        kept = (Verdict.EQUIVALENT, Verdict.NO_VERDICT)
+        is_decided = p < 1 - stats.LEVEL or row.verdict in kept
         verdict = row.verdict if is_decided else Verdict.NOT_DECIDED
         return replace(row, difference=replace(row.difference, p_holm=p), verdict=verdict)
 

@@ -25,30 +25,6 @@ def minus(first: str, second: str) -> str:
     return " - ".join(names)
 
 
-def verdict_sentence(summary: Summary) -> str:
-    """Return the verdict on the primary comparison, with its numbers."""
-    spec, row = summary.spec, summary.primary
-    metric, d = spec.judged_by.metric, row.difference
-    assert d is not None, "the primary arm is not the control"
-    arm, against, k = spec.primary.arm, spec.primary.against, summary.decimals
-    mean = with_unit(f"{d.mean:+.{k}f}", metric)
-    numbers = f"{mean} [{d.low:+.{k}f}, {d.high:+.{k}f}], {d.n} paired seeds"
-    if metric.sign < 0:
-        numbers += ", sign-flipped so that positive is better"
-    if spec.demonstration:
-        kind = "smoke test" if spec.smoke else "demonstration"
-        claim = f"A {kind}, no verdict. {minus(arm, against)}"
-    else:
-        margin = with_unit(f"{summary.margin:g}", metric)
-        claim = {
-            Verdict.BETTER: f"{arm} is better than {against}",
-            Verdict.WORSE: f"{arm} is worse than {against}",
-            Verdict.EQUIVALENT: f"{arm} and {against} are equivalent within {margin}",
-        }.get(row.verdict, f"Not decided between {arm} and {against}")
-    zero = " The interval contains 0." if d.contains_zero else ""
-    return f"{claim}: {numbers}.{zero}{edge_sentence(summary)}"
-
-
 def edge_sentence(summary: Summary) -> str:
     """Return the arms whose best point lies on the edge of what was tried, or nothing."""
     ends = {"low": "lowest", "high": "highest"}

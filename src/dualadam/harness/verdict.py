@@ -12,6 +12,8 @@ class Verdict(StrEnum):
     WORSE = "worse"
     EQUIVALENT = "equivalent"  # the interval lies within the margin
     NOT_DECIDED = "not decided"  # the interval allows more than one outcome
+    DEMONSTRATION = "demonstration"  # too few seeds for a verdict, whatever the interval says
+    NO_VERDICT = "no verdict"  # nothing differs between the arms, not even by noise
     CONTROL = "control"  # the arm that the others are compared with
     HELD = "held"  # theory and measurement agree
     NOT_HELD = "not held"
