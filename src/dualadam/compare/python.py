@@ -26,6 +26,7 @@ from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.workers import choose_executor
 from dualadam.harness.cluster import check_reachable
 from dualadam.harness.executors import Width
+from dualadam.harness.notebook import choose_progress
 from dualadam.harness.progress import Progress
 from dualadam.tasks import Source
 
@@ -88,7 +89,8 @@ def compare(
         device: where model and data live.
         data: the folder with the data sets of the built-in tasks.
         cluster: the address of a Dask scheduler, instead of ``workers``.
-        progress: is told what happens, such as ``harness.progress.ConsoleProgress``.
+        progress: is told what happens. None shows a bar in a notebook and on a terminal;
+            ``harness.progress.Progress()`` shows nothing.
         extend: whether to widen ranges whose best point lies on an edge, before any judged run:
             by a factor of 4, for all arms alike, up to three times.
         fields: further keys of a spec, such as ``schedule``, ``accumulate`` or ``flatness``.
@@ -152,7 +154,7 @@ def run_study(
     """Make the runs that a folder lacks, write the report and return the result."""
     with open_study(folder, spec) as store:
         check_unchanged(store, spec)
-        with executors as (executor, width):
+        with progress or choose_progress() as shown, executors as (executor, width):
             execute(
                 make_plan(spec),
                 store,
@@ -161,7 +163,7 @@ def run_study(
                 data=data,
                 device=device,
                 source=source,
-                progress=progress,
+                progress=shown,
                 extend=extend,
             )
         return Result(write_report(folder), folder)

@@ -20,6 +20,17 @@ from rich.progress import Progress as RichProgress
 class Progress:
     """Receives the progress of a study. This base class shows nothing."""
 
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take back what is shown only while the study runs."""
+
     def start(self, total: int, done: int) -> None:
         """Receive the number of pieces, and how many of them are on disk already."""
 
