@@ -23,5 +23,10 @@ def test_the_line_says_what_is_done_and_how_long_the_rest_takes(monkeypatch):
     assert progress.line()["text/plain"] == "4 of 4 points; 6 s"
 
 
+def test_a_sentence_about_a_decision_is_shown(capsys):
+    NotebookProgress().said("Widened the range.")
+    assert "Widened the range." in capsys.readouterr().out
+
+
 def test_a_process_that_is_no_kernel_is_no_notebook():
     assert not in_notebook()

@@ -53,6 +53,12 @@ class NotebookProgress(Progress):
             self.now = ""
         self.handle.update(self.line(), raw=True)
 
+    def said(self, sentence: str) -> None:
+        """Show the sentence on a line of its own."""
+        from IPython.display import DisplayHandle
+
+        DisplayHandle().display({"text/plain": sentence}, raw=True)
+
     def line(self) -> dict[str, str]:
         """Return the line by its type: as HTML with a bar, and as text."""
         seconds = time.monotonic() - self.started
