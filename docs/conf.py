@@ -40,6 +40,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["dollarmath"]
 nb_execution_mode = "off"  # the outputs of a notebook are stored in it
 
+autodoc_mock_imports = ["lightning", "transformers"]  # the reference of a callback needs neither
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

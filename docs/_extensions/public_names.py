@@ -8,6 +8,7 @@ import inspect
 from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc.mock import mock
 from sphinx.util.docutils import SphinxDirective
 
 MEMBERS = "   :members:"
@@ -51,8 +52,9 @@ class PublicNames(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the parsed reference."""
         module = self.arguments[0]
-        self.env.note_dependency(importlib.import_module(module).__file__)
-        lines = autodoc_lines(module, self.options.get("shown-by"))
+        with mock(self.config.autodoc_mock_imports):
+            self.env.note_dependency(importlib.import_module(module).__file__)
+            lines = autodoc_lines(module, self.options.get("shown-by"))
         return self.parse_text_to_nodes("\n".join(lines))
 
 

@@ -27,6 +27,8 @@ REMEDY = (
     "configure_optimizers, or leave DiagnoseCallback out."
 )
 
+__all__ = ["DiagnoseCallback"]
+
 
 class DiagnoseCallback(Callback):
     """Logs ``diagnose(optimizer)`` to the loggers of the Trainer, and warns of three mistakes.

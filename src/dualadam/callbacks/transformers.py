@@ -21,6 +21,8 @@ REMEDY = (
     "switch_rate_for(max_steps)}), or leave DiagnoseCallback out."
 )
 
+__all__ = ["DiagnoseCallback"]
+
 
 class DiagnoseCallback(TrainerCallback):
     """Logs ``diagnose(optimizer)`` through ``trainer.log``, and warns of three mistakes.
