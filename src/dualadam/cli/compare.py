@@ -86,12 +86,20 @@ def compare(
             help="Widen ranges whose best point lies on an edge, for all arms, before judging.",
         ),
     ] = False,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            "--hours", help="Time the training, and choose points and seeds that fit this time."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")
     ] = False,
     estimate: Annotated[
         bool,
-        typer.Option("--estimate", help="Time a step of every arm, print the duration, and stop."),
+        typer.Option(
+            "--estimate", help="Time a part of a run of every arm, print the duration, and stop."
+        ),
     ] = False,
     smoke: Annotated[
         bool,
@@ -107,6 +115,7 @@ def compare(
     from dualadam.cli import tables
     from dualadam.cli.console import stderr, stdout
     from dualadam.cli.quick import spec_of_options
+    from dualadam.compare.budget import plan_for_hours
     from dualadam.compare.check import check_machine, check_spec
     from dualadam.compare.continued import continued
     from dualadam.compare.estimate import estimate as estimate_cost
@@ -124,6 +133,11 @@ def compare(
     from dualadam.tasks import Source, check_data, check_device
 
     console, errors = stdout(), stderr()
+    only = {"--dry-run": dry_run, "--estimate": estimate, "--smoke": smoke}
+    if hours is not None and (others := [name for name, given in only.items() if given]):
+        raise InvalidValueError(
+            f"{others[0]} must be left out with --hours, which times the training and runs it."
+        )
     quick = {"--lr": lr, "--steps": steps, "--arm": arm, "--set": set_}
     if problem is not None:
         if source is not None:
@@ -157,11 +171,6 @@ def compare(
             errors.print(f"Warning: {note}")
         return
     executors = choose_executor(workers or None, threads, device, cluster)
-    if estimate and spec.train is not None:
-        raise InvalidValueError(
-            "--estimate must be left out: your own training function cannot be timed by its steps. "
-            "--smoke shows whether it runs."
-        )
     if estimate:
         if not cluster:
             check_device(device)
@@ -175,6 +184,13 @@ def compare(
         for note in check_machine(spec, data=data, device=device):
             errors.print(f"Warning: {note}")
     folder = out or Path("runs") / spec.name
+    if hours is not None:
+        timers = choose_executor(workers or None, threads, device, cluster)
+        spec, said = plan_for_hours(
+            spec, folder, hours, timers, device=device, data=data, source=own
+        )
+        console.print(said)
+        plan = make_plan(spec)
     where = f"on {cluster}" if cluster else side_by_side(workers or None, threads, device)
     with open_study(folder, spec) as store:
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}")
@@ -199,6 +215,7 @@ def compare(
                 "--cluster": cluster,
                 "--device": device,
                 "--threads": threads,
+                "--hours": hours,
             }
             flags = {"--smoke": smoke, "--extend": extend}
             again = _command_line(source, {"--problem": problem, **quick, **options}, flags)

@@ -6,6 +6,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
+from dualadam.compare.budget import duration
 from dualadam.compare.control import reference_lr
 from dualadam.compare.estimate import Estimate
 from dualadam.compare.plan import Plan
@@ -62,17 +63,21 @@ def _training(spec: Spec) -> str:
 
 
 def print_estimate(cost: Estimate, console: Console) -> None:
-    """Print the time of a step of every arm, and of the study."""
-    table = Table("Arm", "Milliseconds a step", "Runs", box=rich.box.SIMPLE_HEAD)
+    """Print the time of a step of every arm, or of a run, and of the study."""
+    steps = any(arm.time.step is not None for arm in cost.arms)
+    what = "Milliseconds a step" if steps else "Seconds a run"
+    table = Table("Arm", what, "Runs", box=rich.box.SIMPLE_HEAD)
     for arm in cost.arms:
-        table.add_row(arm.arm, f"{1000 * arm.seconds_per_step:.2f}", str(arm.num_runs))
+        number = f"{1000 * (arm.time.step or 0):.2f}" if steps else f"{arm.time.tuning:.2f}"
+        table.add_row(arm.arm, number, str(cost.tuning_runs + cost.judged_runs))
     console.print(table)
     if cost.seconds is None:
         console.print("The number of steps depends on the size of your data, not known here.")
         return
+    length = f" of {cost.steps_per_run:,} steps" if cost.steps_per_run else ""
     console.print(
-        f"{cost.num_runs} runs of {cost.steps_per_run:,} steps, {cost.width} side by side: "
-        f"about {_duration(cost.seconds)}, evaluations not counted."
+        f"{cost.num_runs} runs{length}, {cost.width} side by side: about {duration(cost.seconds)}"
+        f"{'' if cost.evaluations else ', evaluations not counted'}."
     )
 
 
@@ -106,9 +111,3 @@ def print_summary(summary: Summary, console: Console) -> None:
 def _margin(spec: Spec) -> str:
     margin = spec.primary.margin
     return "the spread of the tuning runs" if margin is None else f"{margin:g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""How long a study will take, from timed steps."""
+"""How long a study will take, from timed runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import functools
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
+from dualadam.compare.decay import lr_of
 from dualadam.compare.plan import Plan
-from dualadam.compare.train import time_step
+from dualadam.compare.run import Run
+from dualadam.compare.timing import RunTime, time_run
+from dualadam.errors import FailedRunsError
+from dualadam.harness.isolation import PieceError, call_isolated
 from dualadam.tasks import HERE, Source
 
 
@@ -17,34 +21,59 @@ class ArmTime:
 
     block: str
     arm: str
-    seconds_per_step: float
-    num_runs: int
+    time: RunTime
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a study costs, without its evaluations."""
+    """What a study costs.
+
+    Attributes:
+        arms: a row each.
+        tuning_runs, judged_runs: of every arm.
+        steps_per_run: None where the size of the data is not known, or the user's own code counts.
+        width: runs at the same time.
+        evaluations: whether they are counted.
+    """
 
     arms: list[ArmTime]
-    num_runs: int
-    steps_per_run: int | None  # None where the size of the data is not known
-    width: int  # runs at the same time
+    tuning_runs: int
+    judged_runs: int
+    steps_per_run: int | None
+    width: int
+    evaluations: bool
+
+    @property
+    def num_runs(self) -> int:
+        """The number of runs of the study."""
+        return len(self.arms) * (self.tuning_runs + self.judged_runs)
 
     @property
     def seconds(self) -> float | None:
         """The duration of the study; None where the number of steps is not known."""
-        if self.steps_per_run is None:
-            return None
-        steps = sum(a.seconds_per_step * a.num_runs for a in self.arms) * self.steps_per_run
-        return steps / self.width
+        return self.seconds_of(self.tuning_runs, self.judged_runs)
+
+    def seconds_of(self, tuning_runs: int, judged_runs: int) -> float | None:
+        """Return the duration with so many runs of every arm."""
+        total = 0.0
+        for arm in self.arms:
+            if arm.time.tuning is None or arm.time.judged is None:
+                return None
+            total += tuning_runs * arm.time.tuning + judged_runs * arm.time.judged
+        return total / self.width
 
 
 def estimate(
-    plan: Plan, executor: Executor, width: int, *, device: str = "cpu", source: Source = HERE
+    plan: Plan,
+    executor: Executor,
+    width: int,
+    *,
+    device: str = "cpu",
+    source: Source = HERE,
+    data: str | None = None,
+    whole: bool = False,
 ) -> Estimate:
-    """Time one step of every arm, as many arms at once as runs will be.
-
-    The batches are synthetic where the task's shapes are known, so that no data is needed.
+    """Time a run of every arm, as many arms at once as runs will be. See ``timing.py``.
 
     Args:
         plan: the study.
@@ -52,10 +81,46 @@ def estimate(
         width: the number of runs at the same time.
         device: where the models live.
         source: where the name of a task of the user's own leads.
+        data: the folder with the data sets, for ``whole``.
+        whole: whether to time evaluations too, on the task's own data.
+
+    Raises:
+        FailedRunsError: a run that was timed failed.
     """
-    first = dict.fromkeys(plan.settings, 0)
-    runs = list({(run.block, run.arm): run for run in plan.judged_runs(first)}.values())
-    seconds = executor.map(functools.partial(time_step, device=device, source=source), runs)
-    per_arm = plan.num_runs // len(runs)
-    arms = [ArmTime(r.block, r.arm, s, per_arm) for r, s in zip(runs, seconds, strict=True)]
-    return Estimate(arms, plan.num_runs, plan.spec.total_steps, width)
+    spec = plan.spec
+    timed = functools.partial(
+        call_isolated,
+        time_run,
+        total_steps=spec.total_steps,
+        whole=whole,
+        data=data,
+        device=device,
+        source=source,
+        timeout=spec.timeout,
+    )
+    runs = _calmest_runs(plan)
+    try:
+        times = list(executor.map(timed, runs))
+    except PieceError as error:
+        raise FailedRunsError(f"A run that was timed failed: {error}") from error
+    return Estimate(
+        [ArmTime(run.block, run.arm, time) for run, time in zip(runs, times, strict=True)],
+        tuning_runs=spec.num_points * spec.tuning_seeds,
+        judged_runs=spec.seeds,
+        steps_per_run=None if spec.train else spec.total_steps,
+        width=width,
+        evaluations=whole or spec.train is not None,
+    )
+
+
+def _calmest_runs(plan: Plan) -> list[Run]:
+    """Return a run of every arm, at its lowest learning rate: the least likely to diverge."""
+    points = {
+        key: _lowest([lr_of(point) for point in found]) for key, found in plan.settings.items()
+    }
+    return list({(run.block, run.arm): run for run in plan.judged_runs(points)}.values())
+
+
+def _lowest(rates: list[float | None]) -> int:
+    known = [rate for rate in rates if rate is not None]
+    return rates.index(min(known)) if known else 0

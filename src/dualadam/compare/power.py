@@ -39,8 +39,20 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8) -> float:
         raise InvalidValueError(f"power must be in (0.05, 1), got {power}.")
     d = checked_scores(differences)
     n, s = len(d), float(d.std(ddof=1))
-    if s == 0:
-        return 0.0
+    return 0.0 if s == 0 else detectable_in_spreads(n, power) * s
+
+
+def detectable_in_spreads(n: int, power: float = 0.8) -> float:
+    """Return the smallest difference that n pairs detect, in standard deviations of the pairs.
+
+    Args:
+        n: number of pairs, at least 2.
+        power: as for ``detectable_difference``.
+
+    Example:
+        >>> round(detectable_in_spreads(34), 2), round(detectable_in_spreads(10), 2)
+        (0.49, 1.0)
+    """
     critical = stats.t.ppf(QUANTILES[1], n - 1)
     # scipy's noncentral t fails at one and two degrees of freedom. T is normal, given its
     # denominator: the power is a mean over the quantiles of the denominator's distribution.
@@ -54,4 +66,4 @@ def detectable_difference(differences: ArrayLike, power: float = 0.8) -> float:
     upper = 1.0
     while excess_power(upper) < 0:
         upper *= 2
-    return float(optimize.brentq(excess_power, 0.0, upper)) * s / math.sqrt(n)
+    return float(optimize.brentq(excess_power, 0.0, upper)) / math.sqrt(n)

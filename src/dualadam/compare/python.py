@@ -12,6 +12,7 @@ from typing import Any
 from torch.optim import Optimizer
 
 from dualadam.compare.arms import RateRange
+from dualadam.compare.budget import plan_for_hours
 from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.continued import continued
 from dualadam.compare.execution import check_unchanged, execute, open_study
@@ -55,6 +56,7 @@ def compare(
     cluster: str | None = None,
     progress: Progress | None = None,
     extend: bool = False,
+    hours: float | None = None,
     **fields: Any,
 ) -> Result:
     """Compare optimizers on a training of your own, or on a built-in task.
@@ -93,6 +95,8 @@ def compare(
             ``harness.progress.Progress()`` shows nothing.
         extend: whether to widen ranges whose best point lies on an edge, before any judged run:
             by a factor of 4, for all arms alike, up to three times.
+        hours: in which the study should end; points and seeds are then chosen to fit, after timing
+            the training.
         fields: further keys of a spec, such as ``schedule``, ``accumulate`` or ``flatness``.
 
     Raises:
@@ -127,6 +131,13 @@ def compare(
     else:
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
+    if hours is not None:
+        timers = choose_executor(workers, threads, device, cluster)
+        spec, said = plan_for_hours(
+            spec, folder, hours, timers, device=device, data=data, source=source
+        )
+        if progress is not None:
+            progress.said(said)
     executors = choose_executor(workers, threads, device, cluster)
     return run_study(
         spec,

@@ -6,11 +6,9 @@ Needs torch and NumPy alone, so that a run can travel to a machine that has noth
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -36,12 +34,10 @@ from dualadam.tasks import (
     Split,
     find_task,
     get_task,
-    synthetic_task,
 )
 
 NUM_DIAGNOSES = 40
 CHECK_EVERY = 100  # steps between two checks of the loss; each check waits for the device
-NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10  # of ``time_step``
 
 
 @dataclass
@@ -171,25 +167,3 @@ def final_score(
     metrics = worst if diverged else scores.metrics
     score = SplitScore(metrics[training.run.metric], None if diverged else scores.loss, metrics)
     return score, None if scores.correct is None else scores.correct & (not diverged)
-
-
-def time_step(run: Run, *, device: str = "cpu", source: Source = HERE) -> float:
-    """Return the seconds of one step, the median of ten after three that do not count.
-
-    The batches are synthetic where the task's shapes are known, so that no data is needed.
-    """
-    options: dict[str, Any] = {
-        "device": device,
-        "precision": run.precision,
-        "language": run.language,
-    }
-    task = synthetic_task(run.task, run.batch_size, **options, source=source)
-    task = task or get_task(run.task, **options, source=source)
-    num_steps = NUM_WARMUP_STEPS + NUM_TIMED_STEPS
-    training = Training(replace(run, epochs=None, steps=num_steps), task)
-    times = []
-    for step, batch in zip(range(1, num_steps + 1), training.batches(), strict=False):
-        started = time.perf_counter()
-        training.step(step, batch).item()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times[NUM_WARMUP_STEPS:])

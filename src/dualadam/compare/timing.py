@@ -1,0 +1,133 @@
+"""What one run costs, from a part of it. Needs torch and NumPy alone, as a run does."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from dualadam.compare.own_loop import placeholders, train_own
+from dualadam.compare.run import Run
+from dualadam.compare.training import Training
+from dualadam.tasks import HERE, Source, Task, get_task, synthetic_task
+
+NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10
+SHORT, LONG = 20, 10  # a training of the user's own is timed at 1/20 and 1/10 of its steps
+LEAST = 2 * SHORT  # steps of a run that can be shortened
+
+
+class RunTime(NamedTuple):
+    """Seconds of a step and of the two kinds of runs; None where they are not known."""
+
+    step: float | None = None
+    tuning: float | None = None
+    judged: float | None = None
+
+
+def time_run(
+    run: Run,
+    *,
+    total_steps: int | None,
+    whole: bool,
+    data: str | None = None,
+    device: str = "cpu",
+    source: Source = HERE,
+    timeout: float | None = None,
+) -> RunTime:
+    """Return what a run costs.
+
+    Args:
+        run: of the arm; its phase does not matter.
+        total_steps: of the run; None where it is only known from the data.
+        whole: whether to time evaluations too, on the task's own data. Without it, batches are
+            synthetic where the task's shapes are known, so that no data is needed, and evaluations
+            do not count.
+        data, device, source: as for ``train``.
+        timeout: of a training of the user's own, which is always timed whole, see ``time_own``.
+    """
+    if run.own_loop is not None:
+        seconds = time_own(run, device=device, source=source, timeout=timeout)
+        return RunTime(None, seconds, seconds)
+    if not whole:
+        step = _step_seconds(run, _any_task(run, device, source))
+        seconds_or_none = None if total_steps is None else step * total_steps
+        return RunTime(step, seconds_or_none, seconds_or_none)
+    task = get_task(
+        run.task,
+        data=data,
+        subset=run.subset,
+        device=device,
+        precision=run.precision,
+        language=run.language,
+        evaluate_at_most=run.evaluate_at_most,
+        evaluation_batch_size=2 * run.part_size,
+        source=source,
+    )
+    step = _step_seconds(run, task)
+    training, start = _timed(lambda: Training(run, task))
+    _, evaluation = _timed(lambda: training.evaluate("validation"))
+    tuning = start + step * training.num_steps + evaluation
+    # the last point of the curve is the validation score; the test split comes once more
+    return RunTime(step, tuning, tuning + run.evaluations * evaluation)
+
+
+def time_own(
+    run: Run, *, device: str = "cpu", source: Source = HERE, timeout: float | None = None
+) -> float:
+    """Return the seconds of a training of the user's own, without its test score.
+
+    Where the spec sets ``steps``, to 40 or more, three runs are cut to a twentieth, a twentieth and
+    a tenth of them. The first loads what is loaded once; the line through the other two gives the
+    whole. Code that does not look at ``steps`` takes the same time in both, which is then the
+    answer. Else, and for a command without {steps}, one whole run is timed.
+    """
+    assert run.own_loop is not None
+    command = run.own_loop.command
+    run = replace(run, phase="tune")
+
+    def seconds(steps: int | None) -> float:
+        shorter = replace(run, steps=steps)
+        return _timed(lambda: train_own(shorter, device=device, source=source, timeout=timeout))[1]
+
+    if run.steps is None or run.steps < LEAST or (command and "steps" not in placeholders(command)):
+        return seconds(run.steps)
+    short, long = run.steps // SHORT, run.steps // LONG
+    seconds(short)
+    first, second = seconds(short), seconds(long)
+    per_step = max(0.0, second - first) / (long - short)
+    return first + per_step * (run.steps - short)
+
+
+def _any_task(run: Run, device: str, source: Source) -> Task:
+    """Return a task of noise, or the data of the user's own task."""
+    options: dict[str, Any] = {
+        "device": device,
+        "precision": run.precision,
+        "language": run.language,
+    }
+    task = synthetic_task(run.task, run.batch_size, **options, source=source)
+    return task or get_task(run.task, **options, source=source)
+
+
+def _step_seconds(run: Run, task: Task) -> float:
+    """Return the median of ten steps after three that do not count."""
+    num_steps = NUM_WARMUP_STEPS + NUM_TIMED_STEPS
+    training = Training(replace(run, epochs=None, steps=num_steps), task)
+    times = []
+    for step, batch in enumerate(itertools.islice(training.batches(), num_steps), start=1):
+        times.append(_timed(functools.partial(_step, training, step, batch))[1])
+    return statistics.median(times[NUM_WARMUP_STEPS:])
+
+
+def _step(training: Training, step: int, batch: Any) -> None:
+    training.step(step, batch).item()  # waits for the device
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    started = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - started
