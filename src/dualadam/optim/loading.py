@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dualadam.optim._step.sharded import sharding_of
 from dualadam.optim._warn import warn
 from dualadam.optim.state import MOMENTS, moment_dtype, restored_step
 
@@ -18,6 +19,11 @@ COUPLED = {
     "decoupled_weight_decay": "torch.optim.Adam",
     "weight_decouple": "pytorch_optimizer's DualAdam",
 }
+
+RESHARD = (
+    "Save and load with torch.distributed.checkpoint, whose get_optimizer_state_dict and "
+    "set_optimizer_state_dict fit a state to any number of processes."
+)
 
 
 @contextmanager
@@ -123,16 +129,36 @@ def check_shapes(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
             if not state:
                 continue
             for key in MOMENTS:
-                if state[key].shape != param.shape:
-                    raise ValueError(
-                        f"{key} of {label} must have its shape {tuple(param.shape)}, got "
-                        f"{tuple(state[key].shape)}. Resize the saved moments with the parameter, "
-                        "or leave out its state."
-                    )
+                check_shape(f"{key} of {label}", state[key], param)
             if isinstance(state["step"], Tensor) and state["step"].numel() != 1:
                 raise ValueError(
                     f"step of {label} must be one number, got {tuple(state['step'].shape)}."
                 )
+
+
+def check_shape(name: str, moment: Tensor, param: Tensor) -> None:
+    """Refuse a moment of another shape than its parameter's, or of another number of processes."""
+    saved, now = num_processes(moment), num_processes(param)
+    if moment.shape != param.shape:
+        lengths = list(zip(moment.shape, param.shape, strict=False))
+        shorter = [i for i, (of_moment, length) in enumerate(lengths) if of_moment < length]
+        is_shard = len(moment.shape) == len(param.shape) and len(shorter) == 1
+        raise ValueError(
+            f"{name} must have its shape {tuple(param.shape)}, got {tuple(moment.shape)}. "
+            "Resize the saved moments with the parameter, or leave out its state."
+            + (f" If it is the shard of one process: {RESHARD}" if is_shard else "")
+        )
+    if saved != now:
+        raise ValueError(
+            f"{name} must be distributed over as many processes as the parameter ({now or 'none'}),"
+            f" got one that is over {saved or 'none'}. {RESHARD}"
+        )
+
+
+def num_processes(tensor: Tensor) -> int:
+    """Return over how many processes a DTensor is distributed; 0 for any other tensor."""
+    sharding = sharding_of(tensor)
+    return 0 if sharding is None else sharding.mesh.size()
 
 
 def completed_groups(optimizer: Optimizer, saved: Mapping[str, Any]) -> list[dict[str, Any]]:
