@@ -1,16 +1,31 @@
 """The report is one self-contained page, drawn from disk alone, that says what the records say."""
 
 import html.parser
+import json
+import math
 import re
 import shutil
 
 import pytest
-from compare_cases import ODD_NAMES, TINY, TWO_BLOCKS, finished, folder_of, run_command
+from compare_cases import (
+    ODD_NAMES,
+    TINY,
+    TWO_BLOCKS,
+    finished,
+    folder_of,
+    run_command,
+    with_scores,
+)
 from markdown_it import MarkdownIt
 
+from dualadam.compare.execution import read_records
 from dualadam.compare.report import write_report
+from dualadam.compare.report_tables import score_rows
+from dualadam.compare.result import Result
 from dualadam.compare.spec_file import parse_spec
+from dualadam.compare.summary import summarise
 from dualadam.compare.verdict_wording import verdict_sentence
+from dualadam.harness.verdict import Verdict
 
 FLAT = "flatness = true\n" + TINY
 NO_TUNING = (
@@ -204,3 +219,45 @@ def test_a_class_that_is_gone_does_not_matter(tmp_path):
         (tmp_path / name).write_text(text.replace('"AdamW"', '"no_such_module.AdamW"'))
     assert write_report(tmp_path).arms[0].optimizer == "no_such_module.AdamW"
     assert "no_such_module.AdamW may be coupled" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("more", ["", 'tuning_seeds = 3\ninterval = "with choice"\n'])
+def test_below_three_seeds_no_interval_is_printed_anywhere(tmp_path, capsys, more):
+    text = more + FLAT.replace("\nseeds = 3", "\nseeds = 2")
+    summary = write_report(folder_of(text, tmp_path))
+    assert run_command("report", tmp_path) == 0
+    printed = capsys.readouterr().out
+    found = Result(summary, tmp_path)
+    texts = [
+        (tmp_path / "report.md").read_text(),
+        Page((tmp_path / "report.html").read_text()).text,
+        (tmp_path / "summary.json").read_text(),
+        printed,
+        found.table(),
+        str(found),
+        str(found.difference),
+    ]
+    for said in texts:
+        assert "nan" not in said.lower()
+        # those that remain are over the test examples, and numbers of settings
+        said = re.sub(r"Over the 450 test examples.*?\(bootstrap\)", "", said, flags=re.DOTALL)
+        assert not re.findall(r"\[[-+]?\d+\.\d+,\s+[-+]?\d+\.\d+\]", said)
+    assert math.isfinite(found.difference.mean)
+    assert "There is none: an interval needs 3 seeds." in texts[0]
+    assert summary.primary.verdict is Verdict.NOT_DECIDED
+    assert json.loads(texts[2])["arms"][0]["interval"]["low"] is None
+
+
+def test_ties_are_said_as_ties(tmp_path):
+    scores = {
+        "DualAdam": [90.0, 91.0, 92.0],
+        "AdamW": [90.0, 91.0, 95.0],
+        "Adam + warm-up": [90.0, 91.0, 93.0],
+    }
+    folder_of(TINY, tmp_path)
+    spec, records = with_scores((parse_spec(TINY), list(read_records(tmp_path))), scores)
+    rows = score_rows(summarise(spec, records), spec.block[0])
+    assert [row.better_in for row in rows] == ["1 of 3 seeds, 2 ties", "", "0 of 3 seeds, 2 ties"]
+    scores["DualAdam"][0] = 99.0
+    rows = score_rows(summarise(*with_scores((spec, records), scores)), spec.block[0])
+    assert rows[2].better_in == "1 of 3 seeds, 1 tie"

@@ -16,6 +16,7 @@ from dualadam.compare.stats import (
     verdict,
 )
 from dualadam.errors import InvalidValueError
+from dualadam.harness.verdict import Verdict
 
 # Student (1908): additional hours of sleep of ten patients under two drugs, the first published
 # example of the paired t test
@@ -40,13 +41,22 @@ def test_paired_t_test_of_students_sleep_data_is_the_published_one():
     assert difference.probability_of_improvement == pytest.approx(0.95)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 30])
+@pytest.mark.parametrize("n", [3, 4, 5, 30])
 def test_interval_and_p_value_equal_scipys(n):
     a, b = draws(n), draws(n, 1)
     ours, theirs = paired_difference(a, b, np.random.default_rng(0)), scipy.stats.ttest_rel(a, b)
     low, high = theirs.confidence_interval(0.95)
     # the same formula in float64
     assert (ours.low, ours.high, ours.p) == pytest.approx((low, high, theirs.pvalue), rel=1e-12)
+
+
+def test_two_scores_have_a_mean_and_a_p_value_but_no_interval():
+    a, b = draws(2), draws(2, 1)
+    ours, theirs = paired_difference(a, b, np.random.default_rng(0)), scipy.stats.ttest_rel(a, b)
+    assert (ours.mean, ours.p) == pytest.approx((np.subtract(a, b).mean(), theirs.pvalue))
+    assert np.isnan([ours.low, ours.high, *ours.bootstrap]).all()
+    assert verdict(ours, margin=1e9) is verdict(ours, margin=1e-9) is Verdict.NOT_DECIDED
+    assert not ours.contains_zero
 
 
 def test_the_bootstrap_interval_is_the_quantiles_of_resampled_means_bit_for_bit():

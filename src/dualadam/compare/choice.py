@@ -66,6 +66,8 @@ def add_choice(difference: Difference, spread: float, *, decides: bool) -> Diffe
         >>> wider.low < d.low == wider.judged[0], wider.p > d.p
         (True, True)
     """
+    if math.isnan(difference.low):  # too few seeds for an interval
+        return difference
     critical = float(t.ppf(QUANTILES[1], difference.n - 1))
     half = math.hypot(difference.high - difference.mean, critical * spread)
     low, high = difference.mean - half, difference.mean + half

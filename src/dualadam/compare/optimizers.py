@@ -50,6 +50,11 @@ class Entry:
     warmup: bool = False
     decoupled: bool | None = True
 
+    @property
+    def takes_decay(self) -> bool:
+        """Whether the class has an argument weight_decay."""
+        return "weight_decay" in inspect.signature(self.cls).parameters
+
     def arguments(self) -> list[str]:
         """Return the names that ``args`` and ``tune`` of a spec may set."""
         taken = {"params", "weight_decay", *self.fixed}
@@ -150,7 +155,7 @@ def make_optimizer(
     entry = find_entry(name).warmed() if warmup else find_entry(name)
     arguments = {**entry.fixed, **settings}
     rate = arguments.pop("switch_rate") if entry.warmup else None
-    if "weight_decay" in inspect.signature(entry.cls).parameters:
+    if entry.takes_decay:
         arguments["weight_decay"] = weight_decay
         if reference_lr is not None:
             probe = entry.cls([_one_parameter()], **{**arguments, "weight_decay": 0.0})

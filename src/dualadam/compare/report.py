@@ -22,6 +22,7 @@ from dualadam.compare.report_tables import (
     decay_table,
     flatness_table,
     score_table,
+    without_decay,
 )
 from dualadam.compare.run import finite_or_none
 from dualadam.compare.spec import Block
@@ -129,7 +130,7 @@ class Page:
                 (
                     block,
                     score_table(summary, block),
-                    decay_sentence(spec, block),
+                    decay_sentence(spec, block, without_decay(summary, block)),
                     decay_table(summary, block),
                 )
                 for block in spec.block
@@ -138,7 +139,14 @@ class Page:
             common_rates=common_rate_table(summary),
             cost=cost_table(summary),
             data=data_sentences(data, spec.evaluate_at_most),
-            warnings=spec_warnings(spec),
+            warnings=spec_warnings(
+                spec,
+                undecayed=[
+                    (block.name, name)
+                    for block in spec.block
+                    for name in without_decay(summary, block)
+                ],
+            ),
             signatures=[(summary.label(row), row.signature) for row in summary.arms],
             shortcomings=list(shortcomings(summary)),
         )

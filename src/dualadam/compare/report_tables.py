@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -70,10 +71,10 @@ def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
         arm=row.arm,
         setting=settings_text(row.setting),
         mean=f"{row.interval.mean:.{k}f}",
-        interval=f"[{row.interval.low:.{k}f}, {row.interval.high:.{k}f}]",
+        interval=row.interval.ends(f".{k}f") or "needs 3 seeds",
         n=str(row.interval.n),
         difference=_difference(d, k) if d else "control",
-        better_in=f"{100 * d.probability_of_improvement:.0f} % of seeds" if d else "",
+        better_in=_better_in(summary, row) if d else "",
         verdict=_verdict(summary, row),
         diverged=diverged,
     )
@@ -81,13 +82,24 @@ def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
 
 def _difference(d: Difference, k: int) -> str:
     """Return a difference with the interval that decides, and the other one where there is one."""
-    text = f"{d.mean:+.{k}f} [{d.low:+.{k}f}, {d.high:+.{k}f}]"
-    if d.with_choice is None:
+    text = f"{d.mean:+.{k}f} {d.ends(f'+.{k}f')}".rstrip()
+    if d.with_choice is None or math.isnan(d.low):
         return text
     decides = (d.low, d.high) == d.with_choice
     low, high = d.judged if decides else d.with_choice
     what = "seeds alone" if decides else "with the choice of settings"
     return f"{text}; {what} [{low:+.{k}f}, {high:+.{k}f}]"
+
+
+def _better_in(summary: Summary, row: ArmSummary) -> str:
+    """Return in how many seeds an arm is better than its control, and in how many neither is."""
+    control = (row.block, summary.control[row.block])
+    theirs = next(other.scores for other in summary.arms if other.key == control)
+    sign = summary.spec.judged_by.metric.sign
+    differences = [sign * (a - b) for a, b in zip(row.scores, theirs, strict=True)]
+    better, ties = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
+    said = f"{better} of {len(differences)} seeds"
+    return said + (f", {ties} tie{'s' if ties > 1 else ''}" if ties else "")
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -128,6 +140,12 @@ def decay_table(summary: Summary, block: Block) -> Table | None:
     return Table(("Arm", "weight_decay", "lr x weight_decay, per step"), rows)
 
 
+def without_decay(summary: Summary, block: Block) -> list[str]:
+    """Return the arms of a block whose optimizer has no argument weight_decay."""
+    decays = [(row.arm, row.judged[0].decay) for row in summary.arms if row.block == block.name]
+    return [arm for arm, decay in decays if decay is not None and decay.weight_decay is None]
+
+
 def _decay_cells(decay: AppliedDecay | None) -> tuple[str, str]:
     if decay is None:
         return "decided by your own code", ""
@@ -149,7 +167,7 @@ def flatness_table(summary: Summary) -> Table | None:
 
 
 def _three_digits(interval: Interval | None) -> str:
-    return f"{interval.mean:.3g} [{interval.low:.3g}, {interval.high:.3g}]" if interval else ""
+    return f"{interval.mean:.3g} {interval.ends('.3g')}".rstrip() if interval else ""
 
 
 def common_rate_table(summary: Summary) -> Table | None:

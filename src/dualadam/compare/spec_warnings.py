@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from dualadam.compare.optimizers import OPTIMIZERS, Entry
 from dualadam.compare.spec import Arm, Spec
 from dualadam.optim import DualAdam, InvAdam
 
 
-def spec_warnings(spec: Spec, find: Callable[[str], Entry | None] = OPTIMIZERS.get) -> list[str]:
+def spec_warnings(
+    spec: Spec,
+    find: Callable[[str], Entry | None] = OPTIMIZERS.get,
+    undecayed: Collection[tuple[str, str]] = (),
+) -> list[str]:
     """Return the warnings about a spec, a sentence each.
 
     Args:
         spec: a study.
         find: returns the entry of an optimizer's name, or None where the class is not known. The
             default knows the built-in names and imports nothing.
+        undecayed: block and arm of the optimizers that were found to take no weight_decay.
     """
     if spec.smoke:  # its numbers have no meaning
         return []
@@ -25,7 +30,12 @@ def spec_warnings(spec: Spec, find: Callable[[str], Entry | None] = OPTIMIZERS.g
         for arm in block.arm
         for warning in (
             *_unfinished_hand_over(spec, arm),
-            *_coupled_decay(arm, block.weight_decay, find(arm.optimizer)),
+            *(
+                _coupled_decay(arm, block.weight_decay, find(arm.optimizer))
+                if (block.name, arm.name) not in undecayed
+                else ()
+            ),
+            *_own_schedule(spec, arm, find(arm.optimizer)),
             *_unequal_precision(spec, arm, find(arm.optimizer)),
         )
     ]
@@ -44,10 +54,28 @@ def _unfinished_hand_over(spec: Spec, arm: Arm) -> Iterator[str]:
 def _coupled_decay(arm: Arm, weight_decay: float, entry: Entry | None) -> Iterator[str]:
     if not weight_decay:
         return
-    if entry is None or entry.decoupled is None:
+    if entry is not None and not entry.takes_decay:
+        yield f"{arm.name!r}: {arm.optimizer} takes no weight_decay, so nothing of it decays."
+    elif entry is None or entry.decoupled is None:
         yield f"{arm.name!r}: the weight decay of {arm.optimizer} may be coupled (L2)."
     elif not entry.decoupled:
         yield f"{arm.name!r}: its weight decay is coupled (L2), unlike that of the other arms."
+
+
+def _own_schedule(spec: Spec, arm: Arm, entry: Entry | None) -> Iterator[str]:
+    """Warn of a schedule on top of one that the optimizer has itself."""
+    schedule = arm.schedule or spec.schedule
+    if schedule == "constant" or spec.train is not None:
+        return
+    known = arm.optimizer.partition(".")[0] == "schedulefree"
+    averages = entry is not None and all(
+        callable(getattr(entry.cls, name, None)) for name in ("train", "eval")
+    )
+    if known or averages:
+        yield (
+            f"{arm.name!r}: {arm.optimizer} is schedule-free, but runs under a {schedule} "
+            'schedule. Set schedule = "constant" for this arm.'
+        )
 
 
 def _unequal_precision(spec: Spec, arm: Arm, entry: Entry | None) -> Iterator[str]:

@@ -17,11 +17,15 @@ Floats = NDArray[np.float64]
 LEVEL = 0.95
 QUANTILES = (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)
 NUM_RESAMPLES = 10_000
+MIN_FOR_INTERVAL = 3  # with two scores, the factor of the spread is 12.7
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval over n seeds or examples."""
+    """A mean with its 95 % interval over n seeds or examples.
+
+    ``low`` and ``high`` are NaN below 3 seeds, of which there is no useful interval.
+    """
 
     mean: float
     low: float
@@ -29,7 +33,18 @@ class Interval:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return " ".join(filter(None, (f"{self.mean:.2f}", self.ends(".2f"))))
+
+    def ends(self, form: str) -> str:
+        """Return the interval as text, "[low, high]"; empty where there is none.
+
+        Example:
+            >>> Interval(0.8, 0.2, 1.4, 5).ends("+.1f"), mean_interval([0.0, 1.0]).ends(".1f")
+            ('[+0.2, +1.4]', '')
+        """
+        if math.isnan(self.low):
+            return ""
+        return f"[{format(self.low, form)}, {format(self.high, form)}]"
 
     @property
     def half_width(self) -> float:
@@ -72,7 +87,7 @@ def mean_interval(scores: ArrayLike) -> Interval:
     r"""Return the mean with its t interval, :math:`\bar x \pm t_{n-1, 0.975}\, s / \sqrt n`.
 
     Args:
-        scores: (n,), one per seed, n at least 2.
+        scores: (n,), one per seed, n at least 2; with 2, the interval's ends are NaN.
 
     Raises:
         InvalidValueError: fewer than two scores, or one that is not finite.
@@ -85,6 +100,7 @@ def mean_interval(scores: ArrayLike) -> Interval:
     # not scipy's confidence_interval(): it rounds differently, and no recorded digit may change
     critical = float(stats.t.ppf(QUANTILES[1], len(x) - 1))
     half = critical * float(x.std(ddof=1)) / math.sqrt(len(x))
+    half = half if len(x) >= MIN_FOR_INTERVAL else math.nan
     mean = float(x.mean())
     return Interval(mean, mean - half, mean + half, len(x))
 
@@ -118,6 +134,7 @@ def paired_difference(
         (d,), np.mean, n_resamples=NUM_RESAMPLES, method="percentile", rng=rng
     )
     low, high = np.quantile(resampled.bootstrap_distribution, QUANTILES)
+    low, high = (low, high) if len(d) >= MIN_FOR_INTERVAL else (math.nan, math.nan)
     better = float((d > 0).mean() + 0.5 * (d == 0).mean())
     return Difference(
         interval.mean,

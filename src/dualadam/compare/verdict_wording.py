@@ -17,7 +17,7 @@ def verdict_sentence(summary: Summary) -> str:
     if summary.verdict is Verdict.NO_VERDICT:
         return f"No verdict between {arm} and {against}: {_why_nothing_differs(summary)}"
     mean = with_unit(f"{d.mean:+.{k}f}", metric)
-    numbers = f"{mean} {_interval((d.low, d.high), k)}, {d.n} paired seeds"
+    numbers = f"{mean} {d.ends(f'+.{k}f')}".rstrip() + f", {d.n} paired seeds"
     if metric.sign < 0:
         numbers += ", sign-flipped so that positive is better"
     if summary.is_demonstration:
@@ -65,6 +65,8 @@ def interval_sentence(summary: Summary) -> str:
     """Return what the interval that decides contains, and the other one beside it."""
     d, k = summary.primary.difference, summary.decimals
     assert d is not None, "the primary arm is not the control"
+    if not d.ends(""):
+        return "There is none: an interval needs 3 seeds."
     if not summary.spec.points:
         return "Nothing was tuned, so the interval is over the paired seeds alone."
     if d.with_choice is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dualadam.compare.arm_summary import ArmSummary
@@ -114,15 +114,24 @@ def _counts(by_split: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {n:,}" for split, n in by_split.items())
 
 
-def decay_sentence(spec: Spec, block: Block) -> str:
-    """Return the rule of a block's weight decay."""
+def decay_sentence(spec: Spec, block: Block, without: Sequence[str] = ()) -> str:
+    """Return the rule of a block's weight decay, and the arms whose optimizer takes none."""
+    rule = _decay_rule(spec, block, "other " if without else "")
+    if not without or not block.weight_decay:
+        return rule
+    plural = len(without) > 1
+    lack = "optimizers take" if plural else "optimizer takes"
+    return f"{rule} {' and '.join(without)} decayed nothing: the {lack} no weight_decay."
+
+
+def _decay_rule(spec: Spec, block: Block, other: str) -> str:
     reference = reference_lr(spec, block)
     if reference is None:
         also = ", multiplied by each arm's own learning rate" if block.weight_decay else ""
-        return f"Weight decay: {block.weight_decay:g} in every arm{also}."
+        return f"Weight decay: {block.weight_decay:g} in every {other}arm{also}."
     return (
         f"Weight decay: {block.weight_decay:g} at a learning rate of {reference:g}. Every run's "
-        f"weight_decay is divided by its own rate over this one, so that all arms decay by "
+        f"weight_decay is divided by its own rate over this one, so that all {other}arms decay by "
         f"{block.weight_decay * reference:.3g} per step, times the schedule."
     )
 

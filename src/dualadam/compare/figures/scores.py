@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from dualadam.compare.figures.plot import (
     one_panel,
     plain_labels,
 )
+from dualadam.compare.stats import Interval
 from dualadam.compare.summary import Summary
 
 ROW_HEIGHT, MARGINS = 0.46, 0.9  # inches
@@ -29,15 +31,20 @@ def seeds(summary: Summary) -> Plot:
         colour = look.colours[row.arm]
         ax.scatter(kept, y + offsets, s=20, color=colour, alpha=0.55, linewidths=0)
         if not row.diverged:
-            mean, error = row.interval.mean, [[row.interval.half_width]] * 2
+            mean, error = row.interval.mean, _error(row.interval)
             ax.errorbar(mean, y, xerr=error, fmt="D", ms=5, color="black", capsize=3, lw=1.2)
     name_rows(ax, [summary.label(row) for row in arms])
     ax.set_xlabel(f"test {metric_label(summary)}")
     caption = f"Every seed: test {summary.spec.judged_by.name} of each judged run, with mean and "
-    caption += "95 % interval."
+    caption += "95 % interval." if summary.spec.seeds > 2 else "no interval: it needs 3 seeds."
     if lost := sum(row.diverged for row in arms):
         caption += f" Diverged runs ({lost}) are not drawn; the table counts them."
     return Plot("seeds", caption, figure)
+
+
+def _error(interval: Interval) -> list[list[float]] | None:
+    """Return the two lengths of an error bar, or None where there is no interval."""
+    return None if math.isnan(interval.half_width) else [[interval.half_width]] * 2
 
 
 def differences(summary: Summary) -> Plot | None:
@@ -51,12 +58,13 @@ def differences(summary: Summary) -> Plot | None:
     ax.axvspan(-margin, margin, color="black", alpha=0.06, lw=0)
     ax.axvline(0, color="black", lw=0.8)
     for y, (row, d) in enumerate(drawn):
-        error, colour = [[d.half_width]] * 2, look.colours[row.arm]
+        error, colour = _error(d), look.colours[row.arm]
         ax.errorbar(d.mean, y, xerr=error, fmt="o", ms=6, color=colour, capsize=3, lw=1.8)
     name_rows(ax, [summary.label(row) for row, _ in drawn])
     # on the figure, not on the axes: long names make the axes narrower than this label
     figure.supxlabel("difference from the control (positive is better)", fontsize=11)
-    caption = "Difference from the control: paired by seed, with 95 % interval. The band is the "
+    bar = "with 95 % interval" if summary.spec.seeds > 2 else "without an interval"
+    caption = f"Difference from the control: paired by seed, {bar}. The band is the "
     caption += f"margin of equivalence, {margin:g}."
     if len(drawn) < len(compared):
         caption += f" Arms with diverged runs ({len(compared) - len(drawn)}) are not drawn."
