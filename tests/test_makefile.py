@@ -40,6 +40,25 @@ def test_make_demo_says_what_it_does_and_for_how_long_before_each_step(tmp_path:
         assert re.match(r"echo .*(minute)", lines[i - 1])
 
 
+@pytest.mark.parametrize(
+    "target", ["setup", "setup-llm", "docs", "release-check", "test", "test-integrations"]
+)
+def test_every_installation_is_a_command_of_the_shell_and_goes_through_the_filter(
+    target: str, tmp_path: Path
+):
+    run = subprocess.run(
+        ["make", "--dry-run", target, f"VENV={tmp_path}/env"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    subprocess.run(["bash", "-n"], input=run.stdout, text=True, check=True)
+    installed = [line for line in run.stdout.replace("\\\n", "").splitlines() if " pip " in line]
+    assert len(installed) >= 2
+    assert all("| awk" in line for line in installed)
+
+
 def test_the_output_of_pip_becomes_a_line_for_each_large_download(tmp_path: Path):
     program = re.findall(r"^SHOW := (awk '.*?')$", MAKEFILE, re.M | re.S)[0]
     script = tmp_path / "show.sh"
@@ -64,12 +83,14 @@ def test_make_stops_where_pip_fails(tmp_path: Path):
     """The output of pip goes through a filter, whose exit status must not hide pip's."""
     (tmp_path / "Makefile").write_text(
         re.findall(r"^SHELL.*?(?=^\.DEFAULT_GOAL)", MAKEFILE, re.M | re.S)[0]
-        + "BIN := bin\nVENV := env\nall:\n\t@$(call install,torch)\n\t@echo done\n"
+        + "all:\n\t@$(PIP) torch | $(SHOW)\n\t@echo done\n"
     )
     (tmp_path / "bin").mkdir()
     python = tmp_path / "bin/python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)
-    run = subprocess.run(["make"], cwd=tmp_path, capture_output=True, text=True)
+    run = subprocess.run(
+        ["make", "BIN=bin", "VENV=env"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert run.returncode != 0
     assert "done" not in run.stdout
