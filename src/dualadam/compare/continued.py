@@ -23,7 +23,7 @@ def continued(spec: Spec, folder: Path) -> Spec:
     if recorded is None:
         return spec
     own = spec.model_fields_set
-    with_key = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8")).keys()
+    with_key = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8-sig")).keys()
     changes: dict[str, Any] = {
         key: getattr(recorded, key) for key in OLDER if key not in own | with_key
     }
@@ -34,9 +34,9 @@ def continued(spec: Spec, folder: Path) -> Spec:
 
 def recorded_spec(folder: Path) -> Spec | None:
     """Return the spec of a folder that has runs; None where it has none, or no readable spec."""
-    if not (folder / RUNS_FILE).exists() or not (folder / SPEC_FILE).exists():
-        return None
     try:
+        if not (folder / RUNS_FILE).exists() or not (folder / SPEC_FILE).exists():
+            return None
         return load_study_spec(folder)
-    except SpecError:  # reported when the folder is opened
+    except (SpecError, OSError):  # reported when the folder is opened
         return None
