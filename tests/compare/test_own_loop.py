@@ -196,8 +196,11 @@ def test_a_command_is_tuned_judged_and_reported(tmp_path: Path):
     write_report(tmp_path / "out")
 
 
-def test_a_commands_null_score_is_a_run_that_diverged(tmp_path: Path):
-    source = write(tmp_path, "if a.seed == 1: scores['validation'] = None")
+@pytest.mark.parametrize("score", ["None", "float('nan')", "float('inf')"])
+def test_a_commands_score_that_is_no_finite_number_is_a_run_that_diverged(
+    tmp_path: Path, score: str
+):
+    source = write(tmp_path, f"if a.seed == 1: scores['validation'] = {score}")
     records = run(tmp_path / "out", source, COMMAND_SPEC)
     assert {r.run.seed for r in records if r.diverged} == {1}
 
@@ -209,7 +212,11 @@ def test_a_commands_null_score_is_a_run_that_diverged(tmp_path: Path):
         ("raise SystemExit(0)", "the command must write its scores to {out}"),
         ("scores = [1]", "the file of scores must be a JSON object such as"),
         ("scores = {'test': 1}", "KeyError: 'validation'"),
+        ("scores = {'validation': 'good'}", "validation must be one number, got 'good'"),
         ("import time; time.sleep(60)", "it took longer than timeout, 3 s"),
+        ("print('x' * 10**7, flush=True); raise SystemExit(3)", "ended with status 3: x"),
+        ("import os; os.write(1, b'\\xff'); os._exit(3)", "ended with status 3: \ufffd"),
+        ("print('\\n'.join('abcdef')); raise SystemExit(3)", "ended with status 3: d | e | f"),
     ],
 )
 def test_a_command_that_fails_is_told_with_its_last_lines(tmp_path: Path, body, message: str):

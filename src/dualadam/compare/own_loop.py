@@ -7,11 +7,11 @@ import json
 import math
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from dualadam.compare.training import seed_all
 from dualadam.compare.trial import DivergedError, Trial, TrialScores
 from dualadam.errors import FailedRunsError, InvalidTypeError, InvalidValueError
 from dualadam.harness.environment import environment
+from dualadam.harness.programs import run_program
 from dualadam.tasks import HERE, Source, fingerprint, load_function
 
 COMMAND = "command"  # the value of ``train`` for a command
@@ -42,6 +43,7 @@ COMMAND_NAMES = (
     "settings",
 )
 LAST_LINES = 3  # of a failed command's output that its error shows
+LONGEST_LINE = 1000  # characters; a longer line counts as several
 
 
 @dataclass(frozen=True)
@@ -186,24 +188,17 @@ def command_values(run: Run, device: str, out: str) -> dict[str, Any]:
 
 def _run_command(command: str, trial: Trial, source: Source, timeout: float | None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="dualadam-") as folder:
-        out = Path(folder) / "scores.json"
+        out, printed = Path(folder) / "scores.json", Path(folder) / "printed"
         values = command_values(trial.run, trial.device, str(out))
         quoted = {k: v if k == "settings" else shlex.quote(str(v)) for k, v in values.items()}
         words = shlex.split(command.format_map(quoted))
         trial.decay = _decay_of_command(command, trial.run, values["weight_decay"])
         try:
-            done = subprocess.run(
-                words, cwd=source.folder, timeout=timeout, capture_output=True, text=True
-            )
-        except subprocess.TimeoutExpired as error:
-            raise FailedRunsError(f"it took longer than timeout, {timeout:g} s.") from error
-        except OSError as error:
-            raise FailedRunsError(f"{words[0]} cannot be started: {error.strerror}.") from error
-        sys.stdout.write(done.stdout)
-        sys.stderr.write(done.stderr)
-        last = " | ".join((done.stderr or done.stdout).strip().splitlines()[-LAST_LINES:])
-        if done.returncode:
-            raise FailedRunsError(f"the command ended with status {done.returncode}: {last}")
+            status = run_program(words, printed, cwd=source.folder, timeout=timeout)
+        finally:  # what it printed is worth most where it failed
+            last = _pass_on(printed)
+        if status:
+            raise FailedRunsError(f"the command ended with status {status}: {last}")
         if not out.exists():
             raise FailedRunsError(
                 f"the command must write its scores to {{out}}, it wrote none. {last}"
@@ -217,6 +212,16 @@ def _decay_of_command(command: str, run: Run, weight_decay: float) -> AppliedDec
         return None
     lr = lr_of(run.settings)
     return AppliedDecay(weight_decay, None if lr is None else weight_decay * lr)
+
+
+def _pass_on(printed: Path) -> str:
+    """Print what a command printed, however much, and return its last lines."""
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    with printed.open(encoding="utf-8", errors="replace") as file:
+        while part := file.readline(LONGEST_LINE):
+            sys.stdout.write(part)
+            lines.append(part.rstrip())
+    return " | ".join(filter(None, lines))
 
 
 def read_outcome(file: Path, trial: Trial) -> Outcome:
@@ -247,5 +252,10 @@ def read_outcome(file: Path, trial: Trial) -> Outcome:
 
 
 def _finite(content: Mapping[str, Any], names: tuple[str, ...]) -> bool:
-    values = (content.get(name) for name in names)
-    return all(value is None or math.isfinite(value) for value in values)
+    for name in names:
+        value = content.get(name)
+        if not isinstance(value, int | float | None):
+            raise InvalidTypeError(f"{name} must be one number, got {value!r}")
+        if value is not None and not math.isfinite(value):
+            return False
+    return True

@@ -22,7 +22,7 @@ def spec_warnings(
             default knows the built-in names and imports nothing.
         undecayed: block and arm of the optimizers that were found to take no weight_decay.
     """
-    if spec.smoke:  # its numbers have no meaning
+    if spec.smoke or spec.command is not None:  # no meaning; optimizers that we do not know
         return []
     return [
         warning

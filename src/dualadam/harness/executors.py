@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import Any, TypeVar
 
 from dualadam.harness.processes import WorkerPool
+from dualadam.harness.programs import kill_group
 from dualadam.harness.progress import Progress
 
 P = TypeVar("P")  # a piece of work: a run, a point, a minimum
@@ -101,4 +102,6 @@ def process_executor(workers: int, threads: int = 1) -> Iterator[tuple[Executor,
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         for process in multiprocessing.active_children():
-            process.kill()  # an exception ends the runs that are not finished
+            # an exception ends the runs that are not finished, with the programs they started
+            if process.pid is None or not kill_group(process.pid):
+                process.kill()

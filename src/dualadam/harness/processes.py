@@ -14,6 +14,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from dualadam.harness.programs import kill_group, lead_group
+
 # for the programs that a worker starts, such as a command of the user's own
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -153,7 +155,11 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _start_worker(threads: int) -> None:
-    """Prepare a worker: it sets its threads, ignores SIGINT and ends with its parent."""
+    """Prepare a worker: it sets its threads, ignores SIGINT and ends with its parent.
+
+    The programs that it starts end with it.
+    """
+    lead_group()
     use_threads(threads)
     os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -162,6 +168,7 @@ def _start_worker(threads: int) -> None:
     def end_with_parent() -> None:
         if parent is not None:
             parent.join()
+        kill_group(os.getpid())
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
