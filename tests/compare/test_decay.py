@@ -245,7 +245,7 @@ def test_the_record_and_the_report_say_what_every_arm_applied(tmp_path):
     assert run_command("report", folder) == 0
     page = (folder / "report.md").read_text()
     assert "Weight decay: 0.01 at a learning rate of 0.003." in page
-    assert "all arms decay by 3e-05 per step" in page
+    assert "every other arm with one decays by 3e-05 per step" in page
     assert "| AdamW | 0.003 | 3e-05 |" in page
     assert "| Adam + warm-up | 0.05 | part of the gradient (L2) |" in page
     assert "| DualAdam | the class takes none | 0 |" in page

@@ -71,7 +71,7 @@ def test_a_second_call_repeats_nothing_and_changed_code_is_refused(result: Resul
     before = (result.folder / "runs.jsonl").read_bytes()
     again = compare(make, **SMALL, out=result.folder)
     assert (result.folder / "runs.jsonl").read_bytes() == before
-    assert again.difference == result.difference
+    assert repr(again.difference) == repr(result.difference)  # two seeds: its ends are nan
 
     def changed() -> Problem:
         return Problem(model=lambda: nn.Linear(3, 1), loss=squared, train=(X, X[:, :1]))

@@ -130,9 +130,9 @@ def _decay_rule(spec: Spec, block: Block, other: str) -> str:
         also = ", multiplied by each arm's own learning rate" if block.weight_decay else ""
         return f"Weight decay: {block.weight_decay:g} in every {other}arm{also}."
     return (
-        f"Weight decay: {block.weight_decay:g} at a learning rate of {reference:g}. Every run's "
-        f"weight_decay is divided by its own rate over this one, so that all {other}arms decay by "
-        f"{block.weight_decay * reference:.3g} per step, times the schedule."
+        f"Weight decay: {block.weight_decay:g} at a learning rate of {reference:g}. A decoupled "
+        f"weight_decay is divided by the run's own rate over this one, so that every {other}arm "
+        f"with one decays by {block.weight_decay * reference:.3g} per step, times the schedule."
     )
 
 
