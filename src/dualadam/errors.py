@@ -21,6 +21,7 @@ __all__ = [
     "UnreachableError",
 ]
 MOST_CHARACTERS = 1000  # of a line of a message
+MOST_PLACES = 3  # of a traceback in a message
 
 
 class DualAdamError(Exception):
@@ -70,19 +71,39 @@ class NotConvergedError(DualAdamError, RuntimeError):
 
 
 def last_line(error: BaseException, folder: Path | None = None) -> str:
-    """Return an exception as text, with the last place in the user's own files.
+    """Return an exception as text, with the places in the user's own files, the last one first.
 
     Args:
         error: what the user's code raised.
         folder: where the user's files are; None takes every place outside this package, Python
             and the installed packages.
+
+    Example:
+        >>> try:
+        ...     1 / 0
+        ... except ZeroDivisionError as error:
+        ...     print(last_line(error))
+        ZeroDivisionError: division by zero
     """
-    text = f"{type(error).__name__}: {error}".rstrip(".").removesuffix(": ")
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{text} ({error.filename}, line {error.lineno})"
+        return f"{type(error).__name__}: {error.msg} ({place(error.filename, error.lineno or 0)})"
+    text = f"{type(error).__name__}: {error}".rstrip(".").removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)
-    places = [frame for frame in frames if _is_own(frame.filename, folder)]
-    return f"{text} ({places[-1].filename}, line {places[-1].lineno})" if places else text
+    own = [frame for frame in reversed(frames) if _is_own(frame.filename, folder)]
+    places = [place(frame.filename, frame.lineno or 0) for frame in own[:MOST_PLACES]]
+    return f"{text} ({', called from '.join(places)})" if places else text
+
+
+def place(filename: str, line: int) -> str:
+    """Return a place in the user's code; a cell of a notebook has no name.
+
+    Example:
+        >>> place("/home/me/train.py", 3), place("/tmp/ipykernel_77/4052.py", 3)
+        ('/home/me/train.py, line 3', 'line 3 of a cell')
+    """
+    if Path(filename).parent.name.startswith("ipykernel_"):
+        return f"line {line} of a cell"
+    return f"{filename}, line {line}"
 
 
 def _cut(line: str) -> str:

@@ -104,7 +104,7 @@ WRONG = {
     "a fixed seed": (
         "def fixed():\n    torch.manual_seed(0)\n    return nn.Linear(3, 1)\n"
         "_make = make\ndef make(): return _make(model=fixed)",
-        "two models of different seeds are equal",
+        "Remove torch.manual_seed from model (",
     ),
     "a generator of its own": (
         "import random\ndef own():\n    m = nn.Linear(3, 1)\n"
@@ -119,6 +119,25 @@ WRONG = {
     "a loss without a gradient": (
         "_make = make\ndef make(): return _make(loss=lambda m, b: torch.zeros(()))",
         "loss must depend on the model's parameters",
+    ),
+    "a loss that is not finite": (
+        "_make = make\ndef make(): return _make(loss=lambda m, b: loss(m, b) / 0)",
+        "loss must be finite for a new model, got inf (",
+    ),
+    "models of several sizes": (
+        "import random\ndef own():\n    n = random.SystemRandom().randint(2, 10**6)\n"
+        "    return nn.Sequential(*[nn.Linear(3, 3)] * (n % 2), nn.Linear(3, 1 + n))\n"
+        "_make = make\ndef make(): return _make(model=own)",
+        "two models of one seed differ",
+    ),
+    "a test split that fails": (
+        "_make = make\ndef make(): return _make(test={'x': X[:, :2], 'y': X}, validation=DATA)",
+        "evaluate, on test, raised RuntimeError",
+    ),
+    "a loss that raises in a helper": (
+        "def helper(b): return b['z']\ndef bad(m, b): return helper(b)\n"
+        "_make = make\ndef make(): return _make(loss=bad)",
+        "problem.py, line 12, called from ",
     ),
     "a missing metric": (
         "_make = make\ndef make():\n"
@@ -140,6 +159,21 @@ def test_a_mistake_is_a_sentence_before_any_training(tmp_path: Path, case: str):
     with pytest.raises(ValueError, match=re.escape(message)):
         run(tmp_path / "out", source)
     assert not (tmp_path / "out" / "runs.jsonl").exists()
+
+
+def test_a_mistake_is_told_with_the_line_of_the_function(tmp_path: Path):
+    source = write(tmp_path, "_make = make\ndef make():\n    return _make(loss=lambda m, b: 3)\n")
+    where = re.escape(f"{tmp_path / 'problem.py'}, line 14")
+    with pytest.raises(ValueError, match=f"the mean over the batch, got int \\({where}\\)"):
+        run(tmp_path / "out", source)
+
+
+def test_weights_that_no_seed_changes_are_allowed_such_as_pretrained_ones(tmp_path: Path):
+    code = (
+        "import copy\nSTART = nn.Linear(3, 1)\n_make = make\n"
+        "def make(): return _make(model=lambda: copy.deepcopy(START))"
+    )
+    assert len(run(tmp_path / "out", write(tmp_path, code))) == 10
 
 
 def test_a_changed_file_is_noticed(tmp_path: Path):

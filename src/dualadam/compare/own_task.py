@@ -15,12 +15,13 @@ from dualadam.compare.loop_entry import LoopEntry
 from dualadam.compare.own_loop import COMMAND
 from dualadam.compare.spec import Spec
 from dualadam.compare.spec_text import Mistake, SpecText
-from dualadam.errors import DualAdamError, InvalidTypeError, InvalidValueError, last_line
+from dualadam.errors import DualAdamError, InvalidTypeError, InvalidValueError, last_line, place
 from dualadam.tasks import (
     HERE,
     LoadOptions,
     ProblemEntry,
     Source,
+    Split,
     Task,
     find_task,
     fingerprint,
@@ -98,12 +99,19 @@ def check_own_task(spec: Spec, text: SpecText | None = None) -> None:
     Raises:
         SpecError: something in it would fail in a run, or would make the comparison unfair.
     """
-    if not isinstance(spec.entry, ProblemEntry):
+    entry = spec.entry
+    if not isinstance(entry, ProblemEntry):
         return
-    task = spec.entry.load(LoadOptions(subset=spec.subset, precision=spec.precision))
+    task = entry.load(LoadOptions(subset=spec.subset, precision=spec.precision))
     for find in (_model_mistakes, _loss_mistakes, _evaluation_mistakes):
-        if mistakes := [Mistake(("task",), f"{spec.task}: {m}") for m in find(spec, task)]:
+        if mistakes := [Mistake(("task",), f"{spec.task}: {m}") for m in find(entry, spec, task)]:
             raise (text or SpecText()).error(mistakes)
+
+
+def _at(function: Callable[..., Any] | None) -> str:
+    """Return where a function of the user's begins, in brackets; empty where it is no function."""
+    code = getattr(function, "__code__", None)
+    return f" ({place(code.co_filename, code.co_firstlineno)})" if code else ""
 
 
 def _attempt(what: str, function: Callable[[], Any]) -> tuple[Any, str | None]:
@@ -121,36 +129,38 @@ def _seeded_model(task: Task, seed: int) -> nn.Module:
     return task.make_model("")
 
 
-def _model_mistakes(spec: Spec, task: Task) -> Iterator[str]:
-    models = []
+def _model_mistakes(entry: ProblemEntry, spec: Spec, task: Task) -> Iterator[str]:
+    models, after = [], []
     for seed in (0, 0, 1):
         model, mistake = _attempt("model", partial(_seeded_model, task, seed))
         if mistake:
             yield mistake
             return
         models.append(model)
+        after.append(torch.get_rng_state())
     first, again, other = ([p.detach() for p in model.parameters()] for model in models)
+    at = _at(entry.problem.model)
     if not any(p.requires_grad for p in models[0].parameters()):
-        yield "the model must have parameters to train, got none"
+        yield f"the model must have parameters to train, got none{at}"
     elif {p.data_ptr() for p in first} & {p.data_ptr() for p in other if p.numel()}:
-        yield "model must return a new model at each call: two of its models share parameters"
+        yield f"model must return a new model at each call: two of its models share parameters{at}"
     elif not _equal(first, again):
         yield (
             "the run's seed must decide the initial weights: two models of one seed differ. "
-            "Draw them from torch's global generator"
+            f"Draw them from torch's global generator{at}"
         )
-    elif _equal(first, other):
+    elif torch.equal(after[0], after[2]):  # weights may be equal: pretrained, or zeros
         yield (
-            "the run's seed must decide the initial weights: two models of different seeds are "
-            "equal. Remove torch.manual_seed from model"
+            "the run's seed must decide the initial weights: after model, torch's generator is in "
+            f"the same state for two seeds. Remove torch.manual_seed from model{at}"
         )
 
 
 def _equal(first: list[Tensor], second: list[Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    return len(first) == len(second) and all(map(torch.equal, first, second))
 
 
-def _loss_mistakes(spec: Spec, task: Task) -> Iterator[str]:
+def _loss_mistakes(entry: ProblemEntry, spec: Spec, task: Task) -> Iterator[str]:
     model = _seeded_model(task, 0)
     order = torch.Generator().manual_seed(0)
     batches = task.batches(spec.batch_size, order, False)
@@ -170,28 +180,35 @@ def _loss_mistakes(spec: Spec, task: Task) -> Iterator[str]:
         except ValueError as error:
             yield f"accumulate needs batches that can be cut by rows: {error}"
             return
+    at = _at(entry.problem.loss)
     loss, mistake = _attempt("loss", lambda: task.loss(model, batch))
     if mistake:
         yield mistake
     elif not isinstance(loss, Tensor) or loss.dim() != 0:
         got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        yield f"loss must return a 0-d tensor, the mean over the batch, got {got}"
+        yield f"loss must return a 0-d tensor, the mean over the batch, got {got}{at}"
     elif not loss.requires_grad:
-        yield "loss must depend on the model's parameters: it has no gradient"
+        yield f"loss must depend on the model's parameters: it has no gradient{at}"
+    elif not loss.isfinite():
+        yield f"loss must be finite for a new model, got {loss.item()}{at}"
     else:
         _, mistake = _attempt("the backward pass", loss.backward)
         if mistake:
             yield mistake
         elif all(p.grad is None for p in model.parameters()):
-            yield "loss must depend on the model's parameters: none of them has a gradient"
+            yield f"loss must depend on the model's parameters: none of them has a gradient{at}"
 
 
-def _evaluation_mistakes(spec: Spec, task: Task) -> Iterator[str]:
+def _evaluation_mistakes(entry: ProblemEntry, spec: Spec, task: Task) -> Iterator[str]:
     model = _seeded_model(task, 0)
     with contextlib.suppress(DualAdamError):  # a function that yields batches has no sample
         task.limit_evaluation(4)
-    _, mistake = _attempt("evaluate", lambda: task.evaluate(model, "validation"))
-    if mistake:
-        yield mistake
-    elif any(p.grad is not None for p in model.parameters()):
-        yield "evaluate must not compute gradients of the model"
+    at = _at(entry.problem.evaluate)
+    splits: tuple[Split, ...] = ("validation", "test")  # a fault in the test split shows now
+    for split in splits:
+        _, mistake = _attempt(f"evaluate, on {split},", partial(task.evaluate, model, split))
+        if mistake:
+            yield mistake if "raised" in mistake else f"{mistake.rstrip('.')}{at}"
+            return
+    if any(p.grad is not None for p in model.parameters()):
+        yield f"evaluate must not compute gradients of the model{at}"

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 
 from dualadam.errors import InvalidTypeError, InvalidValueError
 from dualadam.tasks.splits import split_generator
-from dualadam.tasks.structure import map_tensors, num_rows
+from dualadam.tasks.structure import map_tensors, num_rows, tensors_of
 
 
 class Examples(ABC):
@@ -122,7 +122,9 @@ def examples_of(name: str, data: Any, collate: Callable[[list[Any]], Any] | None
         try:
             count = num_rows(data)
         except ValueError as error:
-            raise InvalidValueError(f"{name} must not be empty: {error}.") from None
+            if {len(tensor) for tensor in tensors_of(data) if tensor.dim()} <= {0}:
+                raise InvalidValueError(f"{name} must not be empty, got no examples.") from None
+            raise InvalidValueError(f"{name} cannot be used: {error}.") from None
         return Indexed(
             lambda indices: map_tensors(data, lambda tensor: tensor[indices]), torch.arange(count)
         )

@@ -68,7 +68,8 @@ def load_function(name: str, source: Source = HERE) -> Callable[..., Any]:
         module = _import_file(place, source) if place.endswith(".py") else _import_module(place)
         function = getattr(module, attribute, None)
         if function is None:
-            defined = [n for n, v in vars(module).items() if callable(v) and n[0] != "_"]
+            own = vars(module).items()
+            defined = [n for n, v in own if getattr(v, "__module__", "") == module.__name__]
             raise InvalidValueError(
                 f"{name} must name a function: {place} has no {attribute!r}, "
                 f"only {', '.join(defined) or 'no functions'}."
@@ -159,7 +160,8 @@ def own_task(name: str, source: Source = HERE) -> ProblemEntry:
         raise InvalidValueError(f"{name} raised {last_line(error)}.") from error
     if not isinstance(problem, Problem):
         raise InvalidTypeError(
-            f"{name} must return a dualadam.compare.Problem, got {type(problem).__name__}."
+            f"{name} must return a dualadam.compare.Problem, got {type(problem).__name__}. "
+            "A function that trains by itself takes one argument, the run (a Trial)."
         )
     num_train = ProblemTask(problem, LoadOptions()).num_train
     return ProblemEntry(
