@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
-from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry, try_step
+from dualadam.compare.attempts import Attempts
+from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry
 from dualadam.compare.own_loop import COMMAND_NAMES, placeholders
 from dualadam.compare.spec import Arm, Spec
 from dualadam.compare.spec_text import Mistake, Place, SpecText, nearest
-from dualadam.errors import InvalidValueError, last_line
+from dualadam.errors import InvalidValueError
 from dualadam.tasks import (
     TASKS,
     ProblemEntry,
@@ -122,13 +122,15 @@ def _language_mistakes(spec: Spec, entry: TaskEntry) -> Iterator[Mistake]:
 
 
 def _arm_mistakes(spec: Spec) -> Iterator[Mistake]:
-    for i, block in enumerate(spec.block):
-        for k, arm in enumerate(block.arm):
-            place = ("block", i, "arm", k)
-            if spec.command is not None:  # any program: the names are its own
-                yield from _command_mistakes(spec, arm, place)
-                continue
-            yield from (Mistake((*place, *at), said) for at, said in _mistakes_of(arm))
+    with Attempts() as attempts:
+        for i, block in enumerate(spec.block):
+            for k, arm in enumerate(block.arm):
+                place = ("block", i, "arm", k)
+                if spec.command is not None:  # any program: the names are its own
+                    yield from _command_mistakes(spec, arm, place)
+                    continue
+                found = _mistakes_of(arm, attempts)
+                yield from (Mistake((*place, *at), said) for at, said in found)
 
 
 def _command_mistakes(spec: Spec, arm: Arm, place: Place) -> Iterator[Mistake]:
@@ -154,13 +156,16 @@ def _command_mistakes(spec: Spec, arm: Arm, place: Place) -> Iterator[Mistake]:
         )
 
 
-def _mistakes_of(arm: Arm) -> Iterator[Mistake]:
+def _mistakes_of(arm: Arm, attempts: Attempts) -> Iterator[Mistake]:
     """Yield the mistakes of an arm, placed below the arm."""
     is_path = "." in arm.optimizer and all(map(str.isidentifier, arm.optimizer.split(".")))
     if arm.optimizer not in OPTIMIZERS and not is_path:
         wanted = "must be a known name or an importable class"
         hint = nearest(arm.optimizer, OPTIMIZERS)
         yield Mistake(("optimizer",), f"{wanted}, got {arm.optimizer!r}; {hint}")
+        return
+    if death := attempts.death_of_import(arm.optimizer):
+        yield Mistake(("optimizer",), f"the class {arm.optimizer!r} cannot be imported: {death}")
         return
     try:
         entry = find_entry(arm.optimizer)
@@ -173,7 +178,7 @@ def _mistakes_of(arm: Arm) -> Iterator[Mistake]:
         yield Mistake(("warmup",), str(error).removeprefix("warmup "))
         return
     mistakes = [*_argument_mistakes(arm, entry), *_warmup_mistakes(arm, entry)]
-    yield from mistakes or _step_mistakes(arm)
+    yield from mistakes or _step_mistakes(arm, attempts)
 
 
 def _argument_mistakes(arm: Arm, entry: Entry) -> Iterator[Mistake]:
@@ -206,16 +211,11 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, int | float) and 0 < value <= 1
 
 
-def _step_mistakes(arm: Arm) -> Iterator[Mistake]:
+def _step_mistakes(arm: Arm, attempts: Attempts) -> Iterator[Mistake]:
     """Let the class check its arguments; some classes check only in their first step."""
     for end in (0, -1):
         settings = {**arm.args, **{name: bounds[end] for name, bounds in arm.tune.items()}}
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try_step(arm.optimizer, settings, warmup=arm.warmup)
-        except (Exception, SystemExit) as error:  # a class of the user's own may raise anything
-            reason = str(error) if isinstance(error, ValueError) else last_line(error)
+        if reason := attempts.refusal(arm.optimizer, settings, arm.warmup):
             message = f"gives {settings}, which {arm.optimizer} refuses: {reason}"
             yield Mistake(("tune" if arm.tune else "args",), message)
             return
