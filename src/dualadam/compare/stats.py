@@ -100,8 +100,9 @@ def mean_interval(scores: ArrayLike) -> Interval:
     # not scipy's confidence_interval(): it rounds differently, and no recorded digit may change
     critical = float(stats.t.ppf(QUANTILES[1], len(x) - 1))
     half = critical * float(x.std(ddof=1)) / math.sqrt(len(x))
-    half = half if len(x) >= MIN_FOR_INTERVAL else math.nan
     mean = float(x.mean())
+    if len(x) < MIN_FOR_INTERVAL:
+        return Interval(mean, math.nan, math.nan, len(x))
     return Interval(mean, mean - half, mean + half, len(x))
 
 
