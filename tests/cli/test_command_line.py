@@ -175,6 +175,18 @@ def test_help_loads_nothing_heavier_than_torch():
     assert not {"pydantic", "scipy", "matplotlib", "jinja2"} & set(run.stdout.split())
 
 
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["list"], 1)])
+def test_after_a_plain_install_the_command_names_the_extra(arguments, status):
+    code = "import sys; sys.modules['typer'] = None; from dualadam.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == status
+    assert "pip install 'dualadam[bench]'" in done.stdout + done.stderr
+    assert ("Usage: dualadam" in done.stdout) == (status == 0)
+    assert "Traceback" not in done.stderr
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(folder):
         raise ValueError("shapes do not match")
