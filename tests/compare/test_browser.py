@@ -24,6 +24,24 @@ FRAMES = """<!doctype html><link rel="icon" href="data:,">
 <iframe src="{page}" width="390" height="800" style="border:0"></iframe>
 <iframe src="{page}" width="1400" height="900" style="border:0"></iframe><pre></pre>
 <script>
+// intervals [low, high] of table cells that are on two lines
+const broken = page => [...page.querySelectorAll("td")].flatMap(cell => {{
+  const node = cell.firstChild;
+  return [...(node?.data ?? "").matchAll(/\\[[^\\]]*\\]/g)].filter(found => {{
+    const range = page.createRange();
+    range.setStart(node, found.index);
+    range.setEnd(node, found.index + found[0].length);
+    return range.getClientRects().length > 1;
+  }}).map(found => found[0]);
+}});
+// the column of means, after a click on its head and after a second one
+const sorted = page => {{
+  const table = page.querySelector("table.cards");
+  if (!table) return null;
+  const button = table.querySelectorAll("th button")[2];
+  const column = () => [...table.tBodies[0].rows].map(row => Number(row.cells[2].textContent));
+  return [1, 2].map(() => (button.click(), column()));
+}};
 onload = () => {{
   const found = [...document.querySelectorAll("iframe")].map(frame => {{
     const page = frame.contentDocument;
@@ -33,6 +51,8 @@ onload = () => {{
       window: frame.contentWindow.innerWidth,
       page: page.documentElement.scrollWidth,
       pictures: figures.map(svg => svg.getBoundingClientRect().width),
+      broken: broken(page),
+      sorted: sorted(page),
     }};
   }});
   document.querySelector("pre").textContent = JSON.stringify(found);
@@ -83,6 +103,10 @@ def test_a_report_fits_a_phone_and_a_desktop_and_the_console_stays_empty(name, t
         assert frame["page"] <= frame["window"]
         assert len(frame["pictures"]) >= 5
         assert all(300 <= width <= frame["window"] for width in frame["pictures"])
+        assert frame["broken"] == []
+        up, down = frame["sorted"]
+        assert up == sorted(up)
+        assert down == sorted(up, reverse=True)
     assert said == []
 
 

@@ -181,6 +181,7 @@ def _unbroken(text: str) -> str:
     """Keep an interval, and a p value, on one line of a narrow column."""
     number = r"([-+.\de]+)"
     text = re.sub(rf"\[{number}, {number}\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text)
+    text = re.sub(rf"{number} (?=\[)", "\\1\N{NO-BREAK SPACE}", text)
     return re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text)
 
 
