@@ -28,7 +28,8 @@ $(VENV)/constraints.txt: constraints.txt Makefile
 	@test -x $(BIN)/python || { echo "Making the environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@sed 's/^torch==.*/$(TORCH)/' constraints.txt > $@
 
-$(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py src/dualadam/optim/_kernels/cpu.cpp
+$(VENV)/.ready: $(VENV)/constraints.txt pyproject.toml setup.py \
+		$(wildcard src/dualadam/optim/_kernels/*.cpp src/dualadam/optim/_kernels/*.h)
 	@echo "Step 1 of 2: $(TORCH), the largest download (about a minute)"
 	@$(PIP) '$(TORCH)' | $(SHOW)
 	@echo "Step 2 of 2: dualadam with the comparison and its tools, 90 packages (2 to 4 minutes)"

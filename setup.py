@@ -51,6 +51,7 @@ setup(
         Extension(
             "dualadam.optim._kernels.libdualadam_cpu",
             ["src/dualadam/optim/_kernels/cpu.cpp"],
+            depends=[f"src/dualadam/optim/_kernels/{name}.h" for name in ("numbers", "stretch")],
             language="c++",
             optional=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from fused_cases import ALONE, assert_equal, bits, normal, take_steps, trained
 from torch import Tensor
 
 from dualadam import DualAdam, InvAdam
-from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._kernels.cpu import INSTRUCTION_SETS
 
 HALF = (torch.float16, torch.bfloat16)
 pytestmark = pytest.mark.usefixtures("needs_the_kernel")
@@ -120,9 +121,9 @@ def test_bits_do_not_depend_on_threads_or_instruction_set(
 ) -> None:
     values = [normal(n, seed=n, dtype=dtype) for n in (1, 33, 70_001, 31, 50_000, 1_000)]
     outcomes = []
-    for num_threads, allow_avx2 in ((1, True), (2, True), (3, True), (1, False), (2, False)):
+    for num_threads, instruction_set in itertools.product((1, 2, 3), INSTRUCTION_SETS):
         threads(num_threads)
-        monkeypatch.setattr(cpu_kernel, "ALLOW_AVX2", allow_avx2)
+        monkeypatch.setenv("DUALADAM_INSTRUCTION_SET", instruction_set)
         outcomes.append(
             bits(*trained("fused", values, 3, switch_rate=0.5, weight_decay=0.1, **settings))
         )
@@ -135,8 +136,8 @@ def test_every_half_precision_number_is_read_and_rounded_as_torch_does(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype)
-    for allow_avx2 in (True, False):
-        monkeypatch.setattr(cpu_kernel, "ALLOW_AVX2", allow_avx2)
+    for instruction_set in INSTRUCTION_SETS:
+        monkeypatch.setenv("DUALADAM_INSTRUCTION_SET", instruction_set)
         for decay in (
             1.0,
             0.75,

@@ -24,9 +24,12 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/dualadam/optim/_kernels/cpu.cpp"
 PIP = ("-m", "pip", "--disable-pip-version-check")
 NO_COMPILER = {"CC": "/bin/false", "CXX": "/bin/false"}
-# Packed square roots of four float32 and, where the processor has them, of eight
+# Packed square roots of four float32 and, where the processor has them, of eight and sixteen
 PACKED_ROOTS = {
-    "x86_64": [r"\bsqrtps\s", r"\bvsqrtps\s.*%ymm", r"\bsqrtpd\s", r"\bvsqrtpd\s.*%ymm"],
+    "x86_64": [
+        *(r"\bsqrtps\s", r"\bvsqrtps\s.*%ymm", r"\bvsqrtps\s.*%zmm"),
+        *(r"\bsqrtpd\s", r"\bvsqrtpd\s.*%ymm", r"\bvsqrtpd\s.*%zmm"),
+    ],
     "aarch64": [r"fsqrt\s+v\d+\.4s"],
 }
 
@@ -99,9 +102,9 @@ def test_without_the_flag_that_the_build_sets_they_would_be_missing(tmp_path: Pa
     assert missing_roots(machine_code(library)) == PACKED_ROOTS[platform.machine()]
 
 
-# Every dtype; sizes around blocks of 32 and shares of 32,768; each also one element off alignment
+# Every dtype; sizes around blocks of 64 and shares of 32,768; each also one element off alignment
 MEMORY_RUN = """
-import itertools, sys, warnings
+import itertools, os, sys, warnings
 from pathlib import Path
 import torch
 from dualadam import DualAdam
@@ -111,15 +114,16 @@ from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.settings import StepSettings
 
 cpu_kernel.LIBRARY = Path(sys.argv[1])
-SIZES = (0, 1, 2, 31, 32, 33, 63, 65, 1023, 70_001)
+SIZES = (0, 1, 2, 33, 63, 64, 65, 127, 129, 1023, 70_001)
 DTYPES = [(p, s) for p, states in cpu_kernel.STATE_DTYPES.items() for s in states]
 num_tensors = 0
-BOTH = (False, True)
-for (dtype, state_dtype), noisy, wide, threads in itertools.product(DTYPES, BOTH, BOTH, (1, 2)):
+for (dtype, state_dtype), noisy, instructions, threads in itertools.product(
+    DTYPES, (False, True), cpu_kernel.INSTRUCTION_SETS, (1, 2)
+):
     if noisy and torch.bfloat16 not in (dtype, state_dtype):
         continue
     torch.set_num_threads(threads)
-    cpu_kernel.ALLOW_AVX2 = wide
+    os.environ["DUALADAM_INSTRUCTION_SET"] = instructions
     tensors = [torch.ones(n + offset, dtype=dtype)[offset:] for n in SIZES for offset in (0, 1)]
     params = [torch.nn.Parameter(tensor) for tensor in tensors]
     for p in params:
@@ -172,7 +176,7 @@ def test_under_the_address_sanitizer_no_byte_outside_the_tensors_is_touched(tmp_
     }
     script = tmp_path / "memory_run.py"
     script.write_text(MEMORY_RUN)
-    assert run(script, library, **environment).stdout == "880 tensors\n"
+    assert run(script, library, **environment).stdout == "1452 tensors\n"
     beyond = run(script, library, "beyond", check=False, **environment)
     assert beyond.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in beyond.stderr
@@ -199,19 +203,17 @@ def test_a_library_of_another_version_is_refused_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     newer = tmp_path / "newer.cpp"
-    newer.write_text(
-        SOURCE.read_text().replace(
-            "dualadam_abi_version() { return 1; }", "dualadam_abi_version() { return 2; }"
-        )
-    )
+    text = SOURCE.read_text()
+    newer.write_text(text.replace("abi_version() { return 2; }", "abi_version() { return 3; }"))
+    headers = f"-I{SOURCE.parent}"
+    library = str(tmp_path / "newer.so")
     subprocess.run(
-        ["g++", "-std=c++17", "-fPIC", "-shared", str(newer), "-o", str(tmp_path / "newer.so")],
-        check=True,
+        ["g++", "-std=c++17", "-fPIC", "-shared", headers, str(newer), "-o", library], check=True
     )
     monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "newer.so")
     assert sentence_of_a_refusal() == (
         "fused=True is not available: the CPU kernel belongs to another version of dualadam "
-        "(interface 2, not 1); reinstall dualadam, "
+        "(interface 3, not 2); reinstall dualadam, "
         "or leave fused=None."
     )
 

@@ -1,32 +1,24 @@
 // The DualAdam step on the CPU in one pass over parameter, gradient and state: 28 bytes per float32
 // parameter. The interface is plain C: it needs no torch to build, and _kernels/cpu.py checks the
-// tensors. The formulas are those of _step/equations.py, the noise is that of _step/rounding.py.
+// tensors. stretch.h has the formulas, numbers.h the formats and the noise of _step/rounding.py.
 // Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
 // other freedom. Every instruction set and every split of the work therefore gives the same bits.
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <new>
 #include <utility>
 #include <vector>
 
-#if defined(__GNUC__)
-#define INLINE inline __attribute__((always_inline))
-#define PREFETCH(address) __builtin_prefetch(address)
-#else
-#define INLINE inline
-#define PREFETCH(address)
-#endif
+#include "stretch.h"
+
 #if defined(__GNUC__) && defined(__x86_64__)
-#define HAS_AVX2 1
-#endif
-#if defined(__SSE2__) || defined(_M_X64)
-#include <xmmintrin.h>
-#define HAS_MXCSR 1
+#define HAS_WIDE 1  // code for AVX2 and AVX-512, chosen when the library runs
+#define AVX2 __attribute__((target("avx2,fma")))
+#define AVX512 \
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,fma,prefer-vector-width=512")))
 #endif
 #if defined(_WIN32)
 #define EXPORT extern "C" __declspec(dllexport)
@@ -42,170 +34,7 @@ constexpr bool HAS_FMA = true;  // every processor of the kind that this is comp
 constexpr bool HAS_FMA = false;
 #endif
 
-// ---- numbers ------------------------------------------------------------------------------------
-
-struct Float16 { std::uint16_t bits; };
-struct BFloat16 { std::uint16_t bits; };
-
-template <class To, class From>
-INLINE To bit_cast(From from) {
-  To to;
-  std::memcpy(&to, &from, sizeof to);
-  return to;
-}
-
-INLINE double load(double x) { return x; }
-INLINE float load(float x) { return x; }
-INLINE float load(BFloat16 x) { return bit_cast<float>(std::uint32_t(x.bits) << 16); }
-INLINE float load(Float16 x) {
-  // exponent and mantissa in the places of float32; the bias is 112 too low
-  const std::uint32_t shifted = std::uint32_t(x.bits & 0x7fff) << 13;
-  const std::uint32_t normal = shifted + (112u << 23);
-  const std::uint32_t special = shifted + (224u << 23);  // inf and nan keep an exponent of ones
-  // a subnormal m 2^-24 as (2^-14 + m 2^-24) - 2^-14: the processor may flush a float32 subnormal,
-  // and none occurs on this way
-  const float lifted = bit_cast<float>(shifted + (113u << 23));
-  const std::uint32_t subnormal = bit_cast<std::uint32_t>(lifted - bit_cast<float>(113u << 23));
-  const std::uint32_t magnitude = shifted >= (0x7c00u << 13)   ? special
-                                  : shifted < (0x0400u << 13) ? subnormal
-                                                              : normal;
-  return bit_cast<float>(magnitude | std::uint32_t(x.bits & 0x8000) << 16);
-}
-
-// Round to nearest, ties to even, unless said otherwise.
-INLINE void store(double& to, double x) { to = x; }
-INLINE void store(float& to, float x) { to = x; }
-INLINE void store(BFloat16& to, float x) {
-  const std::uint32_t bits = bit_cast<std::uint32_t>(x);
-  const std::uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  to.bits = std::uint16_t((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
-}
-INLINE void store(Float16& to, float x) {
-  const std::uint32_t bits = bit_cast<std::uint32_t>(x), magnitude = bits & 0x7fffffff;
-  const std::uint32_t normal = (magnitude - (112u << 23) + 0x0fff + (magnitude >> 13 & 1)) >> 13;
-  // below 2^-14 the sum with 1/2 has the wanted mantissa, rounded, in its lowest bits
-  const float lifted = bit_cast<float>(magnitude) + 0.5f;
-  const std::uint32_t subnormal = bit_cast<std::uint32_t>(lifted) - (126u << 23);
-  std::uint32_t half = magnitude < (113u << 23) ? subnormal : normal;
-  // 65536 and more are inf; 65520 ... 65535 become inf by rounding
-  half = magnitude >= (143u << 23) ? 0x7c00 : half;
-  half = magnitude > 0x7f800000 ? 0x7e00 : half;
-  to.bits = std::uint16_t(half | (bits >> 16 & 0x8000));
-}
-// Stochastic rounding adds 16 random bits below the cut and drops the rest. Only bfloat16 has it.
-template <class T, class C>
-INLINE void store_noisy(T& to, C x, std::uint32_t) { store(to, x); }
-INLINE void store_noisy(BFloat16& to, float x, std::uint32_t noise) {
-  const std::uint32_t bits = bit_cast<std::uint32_t>(x), magnitude = bits & 0x7fffffff;
-  const std::uint32_t rounded = bits + (magnitude < 0x7f800000 ? noise & 0xffff : 0);
-  to.bits = std::uint16_t(magnitude > 0x7f800000 ? 0x7fc0 : rounded >> 16);
-}
-
-// a b + c with one rounding, as in torch's vectors
-template <bool has_fma>
-INLINE float multiply_add(float a, float b, float c) {
-  if (has_fma) return std::fma(a, b, c);
-  // The product is exact in double. Where the sum is not, its last bit is made odd: the rounding to
-  // float then sees on which side of a tie the exact sum lies.
-  const double product = double(a) * b, sum = product + c;
-  const double back = sum - product, lost = (product - (sum - back)) + (c - back);
-  std::int64_t bits = bit_cast<std::int64_t>(sum);
-  const std::int64_t is_even = ~bits & 1;
-  // away from 0 or towards it; nan stays
-  bits += lost * sum > 0 ? is_even : lost * sum < 0 ? -is_even : 0;
-  return float(bit_cast<double>(bits));
-}
-template <bool has_fma>
-INLINE double multiply_add(double a, double b, double c) { return a * b + c; }
-
-INLINE std::uint32_t mix(std::uint32_t h) {  // the finalizer of MurmurHash3
-  h = (h ^ h >> 16) * 0x85ebca6bu;
-  h = (h ^ h >> 13) * 0xc2b2ae35u;
-  return h ^ h >> 16;
-}
-
-// Flushes subnormals while it is in scope. The moments of an unused embedding row decay into them,
-// and each would cost a hundred cycles.
-class FlushSubnormals {
-#if defined(HAS_MXCSR)
-  unsigned saved = _mm_getcsr();
- public:
-  FlushSubnormals() { _mm_setcsr(saved | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(saved); }
-#elif defined(__GNUC__) && defined(__aarch64__)
-  std::uint64_t saved;
- public:
-  FlushSubnormals() {
-    __asm__ __volatile__("mrs %0, fpcr" : "=r"(saved));
-    __asm__ __volatile__("msr fpcr, %0" : : "r"(saved | 1u << 24));
-  }
-  ~FlushSubnormals() { __asm__ __volatile__("msr fpcr, %0" : : "r"(saved)); }
-#endif
-};
-
-// ---- one stretch of one tensor ------------------------------------------------------------------
-
-struct Row {  // the coefficients of one parameter's step, formed in double
-  double decay, grad_factor, weight1, beta2, weight2, root, eps, c_adam, c_inv;
-  std::uint32_t moments_key, param_key;
-};
-
-constexpr std::int64_t BLOCK = 32;    // elements between two rounds of prefetching
-constexpr std::size_t AHEAD = 1024;   // bytes
-
-template <class P, class S, class C, bool noisy, bool has_fma>
-INLINE void step_elements(P* __restrict p, const P* __restrict g, S* __restrict m,
-                          S* __restrict v, std::int64_t first, std::int64_t count,
-                          const Row& row) {
-  const C decay = C(row.decay), factor = C(row.grad_factor), eps = C(row.eps), root = C(row.root);
-  const C beta2 = C(row.beta2), weight2 = C(row.weight2);
-  const C c_adam = C(row.c_adam), c_inv = C(row.c_inv);
-  const bool small = row.weight1 < 0.5;  // torch's lerp starts from the nearer end
-  const C weight1 = C(small ? row.weight1 : row.weight1 - 1);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const C gi = load(g[i]) * factor, m_old = load(m[i]);
-    const C mi = multiply_add<has_fma>(weight1, gi - m_old, small ? m_old : gi);
-    const C vi = multiply_add<has_fma>(weight2 * gi, gi, load(v[i]) * beta2);
-    const C r = std::sqrt(vi) / root + eps;
-    // a part whose coefficient is 0 is left out, so that 0 x inf cannot arise
-    C pi = load(p[i]) * decay;
-    pi = c_adam != 0 ? pi + (c_adam * mi) / r : pi;
-    pi = c_inv != 0 ? multiply_add<has_fma>(c_inv * mi, r, pi) : pi;
-    if (noisy) {
-      const std::uint32_t index = std::uint32_t(first + i), noise = mix(index + row.moments_key);
-      store_noisy(m[i], mi, noise);
-      store_noisy(v[i], vi, noise >> 16);
-      store_noisy(p[i], pi, mix(index + row.param_key));
-    } else {
-      store(m[i], mi);
-      store(v[i], vi);
-      store(p[i], pi);
-    }
-  }
-}
-
-template <class T>
-INLINE void prefetch_block(const T* address) {
-  const char* bytes = reinterpret_cast<const char*>(address);
-  (void)bytes;  // unused where there is no prefetch
-  for (std::size_t offset = 0; offset < BLOCK * sizeof(T); offset += 64)
-    PREFETCH(bytes + AHEAD + offset);
-}
-
-template <class P, class S, class C, bool noisy, bool has_fma>
-INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* exp_avg_sqs,
-                         std::int64_t begin, std::int64_t end, const Row& row) {
-  P* p = static_cast<P*>(params);
-  const P* g = static_cast<const P*>(grads);
-  S* m = static_cast<S*>(exp_avgs);
-  S* v = static_cast<S*>(exp_avg_sqs);
-  std::int64_t i = begin;
-  for (; i + BLOCK <= end; i += BLOCK) {
-    prefetch_block(p + i), prefetch_block(g + i), prefetch_block(m + i), prefetch_block(v + i);
-    step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, BLOCK, row);
-  }
-  step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, end - i, row);
-}
+// ---- instruction sets ---------------------------------------------------------------------------
 
 using Stretch = void (*)(void* p, const void* g, void* m, void* v, std::int64_t begin,
                          std::int64_t end, const Row& row);
@@ -215,46 +44,61 @@ void baseline(void* p, const void* g, void* m, void* v, std::int64_t begin, std:
               const Row& row) {
   step_stretch<P, S, C, noisy, HAS_FMA>(p, g, m, v, begin, end, row);
 }
-#if defined(HAS_AVX2)
+#if defined(HAS_WIDE)
 template <class P, class S, class C, bool noisy>
-__attribute__((target("avx2,fma"))) void avx2(void* p, const void* g, void* m, void* v,
-                                              std::int64_t begin, std::int64_t end,
-                                              const Row& row) {
+AVX2 void avx2(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end,
+               const Row& row) {
   step_stretch<P, S, C, noisy, true>(p, g, m, v, begin, end, row);
 }
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-#else
-bool has_avx2() { return false; }
+template <class P, class S, class C, bool noisy>
+AVX512 void avx512(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end,
+                   const Row& row) {
+  step_stretch<P, S, C, noisy, true>(p, g, m, v, begin, end, row);
+}
 #endif
 
-template <class P, class S, class C, bool noisy>
-Stretch for_processor(bool wide) {
-#if defined(HAS_AVX2)
-  if (wide) return avx2<P, S, C, noisy>;
+enum InstructionSet : std::int32_t { BASELINE = 0, WITH_AVX2 = 1, WITH_AVX512 = 2 };
+
+// The best instruction set of this processor.
+InstructionSet best_instruction_set() {
+#if defined(HAS_WIDE)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return WITH_AVX512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return WITH_AVX2;
 #endif
-  (void)wide;
+  return BASELINE;
+}
+
+template <class P, class S, class C, bool noisy>
+Stretch for_processor(std::int32_t instruction_set) {
+#if defined(HAS_WIDE)
+  if (instruction_set == WITH_AVX512) return avx512<P, S, C, noisy>;
+  if (instruction_set == WITH_AVX2) return avx2<P, S, C, noisy>;
+#endif
+  (void)instruction_set;
   return baseline<P, S, C, noisy>;
 }
 
 enum Dtype : std::int32_t { FLOAT32 = 0, FLOAT64 = 1, FLOAT16 = 2, BFLOAT16 = 3 };
 
 template <class P>
-Stretch for_state(std::int32_t state, bool noisy, bool wide) {
+Stretch for_state(std::int32_t state, bool noisy, std::int32_t set) {
   if (state == FLOAT32)
-    return noisy ? for_processor<P, float, float, true>(wide)
-                 : for_processor<P, float, float, false>(wide);
+    return noisy ? for_processor<P, float, float, true>(set)
+                 : for_processor<P, float, float, false>(set);
   if (state == BFLOAT16)
-    return noisy ? for_processor<P, BFloat16, float, true>(wide)
-                 : for_processor<P, BFloat16, float, false>(wide);
+    return noisy ? for_processor<P, BFloat16, float, true>(set)
+                 : for_processor<P, BFloat16, float, false>(set);
   return nullptr;
 }
 
-Stretch choose(std::int32_t param, std::int32_t state, bool noisy, bool wide) {
+Stretch choose(std::int32_t param, std::int32_t state, bool noisy, std::int32_t set) {
   if (param == FLOAT64 && state == FLOAT64)
-    return for_processor<double, double, double, false>(wide);
-  if (param == FLOAT32) return for_state<float>(state, noisy && state == BFLOAT16, wide);
-  if (param == FLOAT16) return for_state<Float16>(state, noisy && state == BFLOAT16, wide);
-  if (param == BFLOAT16) return for_state<BFloat16>(state, noisy, wide);
+    return for_processor<double, double, double, false>(set);
+  if (param == FLOAT32) return for_state<float>(state, noisy && state == BFLOAT16, set);
+  if (param == FLOAT16) return for_state<Float16>(state, noisy && state == BFLOAT16, set);
+  if (param == BFLOAT16) return for_state<BFloat16>(state, noisy, set);
   return nullptr;
 }
 
@@ -319,13 +163,13 @@ bool share_memory(std::int64_t num_tensors, const std::int64_t* sizes, void* con
 
 struct Settings {
   double lr, beta1, beta2, eps, weight_decay, switch_rate, grad_factor;
-  std::int32_t param_dtype, state_dtype, step_dtype, stochastic_rounding, allow_avx2;
+  std::int32_t param_dtype, state_dtype, step_dtype, stochastic_rounding, instruction_set;
 };
 
 // Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
-EXPORT std::int32_t dualadam_abi_version() { return 1; }
+EXPORT std::int32_t dualadam_abi_version() { return 2; }
 
-EXPORT std::int32_t dualadam_has_avx2() { return has_avx2(); }
+EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
 
 // Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing
 // changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory; 4, two
@@ -337,7 +181,7 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
                                   const Settings* settings, ParallelFor parallel_for) {
   const Settings& s = *settings;
   const Stretch stretch = choose(s.param_dtype, s.state_dtype, s.stochastic_rounding != 0,
-                                 s.allow_avx2 && has_avx2());
+                                 std::min<std::int32_t>(s.instruction_set, best_instruction_set()));
   if (!stretch || (s.step_dtype != FLOAT32 && s.step_dtype != FLOAT64)) return 1;
   for (std::int64_t i = 0; i < num_tensors; ++i) {
     const bool addressed = params[i] && grads[i] && exp_avgs[i] && exp_avg_sqs[i];
@@ -376,9 +220,8 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
     // a step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined
     const bool is_count = step >= 0 && step < 9007199254740992.0;
     const std::uint32_t count = std::uint32_t(is_count ? std::int64_t(step) : 0);
-    const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + 2 * count;
-    row.moments_key = mix(seed);
-    row.param_key = mix(seed + 1);
+    const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + count;
+    row.noise_key = mix(seed);
     rows[std::size_t(i)] = row;
     ends[std::size_t(i)] = total += sizes[i];
   }
@@ -406,9 +249,8 @@ INLINE void stream_range(std::int64_t begin, std::int64_t end, const Streams& s)
 void stream_baseline(std::int64_t begin, std::int64_t end, void* context) {
   stream_range(begin, end, *static_cast<Streams*>(context));
 }
-#if defined(HAS_AVX2)
-__attribute__((target("avx2"))) void stream_avx2(std::int64_t begin, std::int64_t end,
-                                                 void* context) {
+#if defined(HAS_WIDE)
+AVX2 void stream_avx2(std::int64_t begin, std::int64_t end, void* context) {
   stream_range(begin, end, *static_cast<Streams*>(context));
 }
 #endif
@@ -420,8 +262,8 @@ EXPORT void dualadam_stream(std::int64_t n, const float* a, float* b, float* c, 
                             ParallelFor parallel_for) {
   Streams streams{a, b, c, d};
   Body body = stream_baseline;
-#if defined(HAS_AVX2)
-  if (has_avx2()) body = stream_avx2;
+#if defined(HAS_WIDE)
+  if (best_instruction_set() >= WITH_AVX2) body = stream_avx2;
 #endif
   if (parallel_for) parallel_for(0, n, GRAIN, body, &streams);
   else body(0, n, &streams);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 from array import array
 from collections import defaultdict
@@ -17,7 +18,7 @@ from dualadam.optim._kernels.layout import DTYPE
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
-ABI_VERSION = 1  # dualadam_abi_version() in cpu.cpp
+ABI_VERSION = 2  # dualadam_abi_version() in cpu.cpp
 LIBRARY = Path(__file__).with_name(
     "libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so")
 )
@@ -29,8 +30,9 @@ STATE_DTYPES = {
     torch.bfloat16: (torch.float32, torch.bfloat16),
 }
 ACCEPTS = layout.Accepts("cpu", STATE_DTYPES, (torch.float32, torch.float64))
+# enum InstructionSet of cpu.cpp. The bits do not depend on it; DUALADAM_INSTRUCTION_SET limits it
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 SHARED_MEMORY = 4  # error of dualadam_step: two parameters share memory
-ALLOW_AVX2 = True  # tests switch it off: the bits must not change
 
 
 class Call(ctypes.Structure):
@@ -48,7 +50,7 @@ class Call(ctypes.Structure):
         ("state_dtype", ctypes.c_int32),
         ("step_dtype", ctypes.c_int32),
         ("stochastic_rounding", ctypes.c_int32),
-        ("allow_avx2", ctypes.c_int32),
+        ("instruction_set", ctypes.c_int32),
     )
 
 
@@ -98,6 +100,17 @@ def parallel_for() -> int | None:
     return ctypes.cast(function, ctypes.c_void_p).value
 
 
+def instruction_set() -> int:
+    """Return the number of the best instruction set that the user allows. Asked at every step."""
+    name = os.environ.get("DUALADAM_INSTRUCTION_SET", "").lower() or INSTRUCTION_SETS[-1]
+    if name not in INSTRUCTION_SETS:
+        raise ValueError(
+            f"The environment variable DUALADAM_INSTRUCTION_SET must be one of "
+            f"{', '.join(INSTRUCTION_SETS)}, got {name!r}."
+        )
+    return INSTRUCTION_SETS.index(name)
+
+
 def unavailable() -> str | None:
     """Return why no tensor can take this kernel, or None if it can be used."""
     if why_not := layout.switched_off():
@@ -110,7 +123,8 @@ def describe() -> str:
     """Say what the kernel runs on."""
     library = load()
     assert not isinstance(library, str)
-    instructions = "AVX2" if ALLOW_AVX2 and library.dualadam_has_avx2() else "baseline"
+    name = INSTRUCTION_SETS[min(instruction_set(), library.dualadam_instruction_set())]
+    instructions = {"baseline": "baseline", "avx2": "AVX2", "avx512": "AVX-512"}[name]
     threads = f"{torch.get_num_threads()} of torch's threads" if parallel_for() else "one thread"
     return f"the compiled CPU kernel ({LIBRARY.name}, {instructions} instructions, {threads})"
 
@@ -169,7 +183,7 @@ def _call_library(
         state_dtype=CODES[state_dtype],
         step_dtype=CODES[step_dtype],
         stochastic_rounding=settings.stochastic_rounding,
-        allow_avx2=ALLOW_AVX2,
+        instruction_set=instruction_set(),
     )
     params, grads, exp_avgs, exp_avg_sqs, steps, places = columns
     tables = [

@@ -29,7 +29,7 @@ STATE_DTYPES = dict.fromkeys(
 ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32, torch.float64))
 # elements of a program and of its inner loop, and its warps; benchmarks/cuda_kernel.py tries others
 CHUNK, BLOCK, WARPS = 16_384, 1_024, 4
-PREPARE_BLOCK, ROW = 128, 12  # ROW as in triton_code.py
+PREPARE_BLOCK, ROW = 128, 11  # ROW as in triton_code.py
 MAX_TABLES = 64  # kept: gradients that are freed at every step return at few different addresses
 
 

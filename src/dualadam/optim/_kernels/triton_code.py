@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-ROW = tl.constexpr(12)  # float64 numbers that prepare writes for a tensor
+ROW = tl.constexpr(11)  # float64 numbers that prepare writes for a tensor
 # of the table: addresses of p, g, m, v and step, number of elements, place
 COLUMNS = tl.constexpr(7)
 
@@ -90,7 +90,7 @@ def prepare(
     # a step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined
     is_count = (step >= 0) & (step < 9007199254740992.0)
     count = tl.where(is_count, step, 0.0).to(tl.int64).to(tl.uint32)
-    seed = mix(place ^ 0x9E3779B9) + 2 * count
+    seed = mix(place ^ 0x9E3779B9) + count
 
     row = rows + i * ROW
     tl.store(row + 0, -step_size * (1 - alpha), mask=here)
@@ -103,8 +103,7 @@ def prepare(
     tl.store(row + 7, 1 - b2 + tl.zeros_like(step), mask=here)
     tl.store(row + 8, as_double(eps) + tl.zeros_like(step), mask=here)
     tl.store(row + 9, mix(seed).to(tl.float64), mask=here)  # 32 bits fit into a float64
-    tl.store(row + 10, mix(seed + 1).to(tl.float64), mask=here)
-    tl.store(row + 11, active + tl.zeros_like(step), mask=here)
+    tl.store(row + 10, active + tl.zeros_like(step), mask=here)
 
 
 @triton.jit
@@ -138,7 +137,7 @@ def advance(
     tensor = tl.load(chunks + 2 * tl.program_id(0))
     first = tl.load(chunks + 2 * tl.program_id(0) + 1).to(tl.int64) * CHUNK
     row = rows + tensor * ROW
-    if tl.load(row + 11) != 0:
+    if tl.load(row + 10) != 0:
         entry = table + tensor * COLUMNS
         p = tl.load(entry + 0).to(tl.pointer_type(PARAM))
         g = tl.load(entry + 1).to(tl.pointer_type(PARAM))
@@ -190,7 +189,7 @@ def advance(
 
 @triton.jit
 def coefficients(row):
-    """Return the coefficients of a tensor in float32, and the two keys of its noise."""
+    """Return the coefficients of a tensor in float32, and the key of its noise."""
     weight1 = tl.load(row + 5)
     # torch's lerp starts from the nearer end
     nearer = tl.where(weight1 < 0.5, weight1, weight1 - 1)
@@ -205,7 +204,6 @@ def coefficients(row):
         tl.load(row + 7).to(tl.float32),
         tl.load(row + 8).to(tl.float32),
         tl.load(row + 9).to(tl.uint32),
-        tl.load(row + 10).to(tl.uint32),
     )
 
 
@@ -225,9 +223,7 @@ def step_block(
     MASKED: tl.constexpr,
 ):
     """Step a block of elements, in float32."""
-    c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, moments_key, param_key = (
-        numbers
-    )
+    c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, noise_key = numbers
     if MASKED:
         mask = i < left
         p_old, g = (
@@ -251,18 +247,15 @@ def step_block(
     p = tl.where(c_adam != 0, p + tl.div_rn(c_adam * m, r), p)
     p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)
 
-    noise_m = tl.zeros_like(i).to(tl.uint32)
-    noise_p = noise_m
+    noise = tl.zeros_like(i).to(tl.uint32)
     if STOCHASTIC:
-        index = (first + i).to(tl.uint32)
-        noise_m = mix(index + moments_key)
-        noise_p = mix(index + param_key)
+        noise = mix((first + i).to(tl.uint32) + noise_key)
     if MASKED:
         mask = i < left
-        tl.store(m_at + i, rounded(m, noise_m, STATE, STOCHASTIC), mask=mask)
-        tl.store(v_at + i, rounded(v, noise_m >> 16, STATE, STOCHASTIC), mask=mask)
-        tl.store(p_at + i, rounded(p, noise_p, PARAM, STOCHASTIC), mask=mask)
+        tl.store(m_at + i, rounded(m, noise, STATE, STOCHASTIC), mask=mask)
+        tl.store(v_at + i, rounded(v, noise >> 16, STATE, STOCHASTIC), mask=mask)
+        tl.store(p_at + i, rounded(p, (noise * 0x9E370001) >> 16, PARAM, STOCHASTIC), mask=mask)
     else:
-        tl.store(m_at + i, rounded(m, noise_m, STATE, STOCHASTIC))
-        tl.store(v_at + i, rounded(v, noise_m >> 16, STATE, STOCHASTIC))
-        tl.store(p_at + i, rounded(p, noise_p, PARAM, STOCHASTIC))
+        tl.store(m_at + i, rounded(m, noise, STATE, STOCHASTIC))
+        tl.store(v_at + i, rounded(v, noise >> 16, STATE, STOCHASTIC))
+        tl.store(p_at + i, rounded(p, (noise * 0x9E370001) >> 16, PARAM, STOCHASTIC))

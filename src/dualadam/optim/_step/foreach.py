@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dualadam.optim._step.columns import Columns, TensorRow, Updated, require_same_shapes
 from dualadam.optim._step.loop import in_arithmetic_dtype
-from dualadam.optim._step.rounding import NoiseKeys, noise_keys, write_back
+from dualadam.optim._step.rounding import noise_key, write_back
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim._step.slices import batches
 
@@ -34,12 +34,12 @@ def update_foreach(columns: Columns, settings: StepSettings) -> None:
             torch._foreach_add_(steps, 1)
 
     settings = settings.in_double()
-    keys: dict[int, NoiseKeys | None] = {}  # of the last parameter, for all its pieces
+    keys: dict[int, int | Tensor | None] = {}  # of the last parameter, for all its pieces
     for batch in batches(columns.rows()):
         updated = advance_all([piece.row for piece in batch], settings)[::-1]
         for first, row in batch:
             if settings.stochastic_rounding and row.place not in keys:
-                keys = {row.place: noise_keys(row)}
+                keys = {row.place: noise_key(row)}
             # popped and without a name: it would lie beside the copies of the next batch
             write_back(row, updated.pop(), keys.get(row.place), first)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dualadam.optim._step.columns import Columns, TensorRow, Updated, require_same_shapes
 from dualadam.optim._step.equations import Coefficients
-from dualadam.optim._step.rounding import noise_keys, write_back
+from dualadam.optim._step.rounding import noise_key, write_back
 from dualadam.optim._step.settings import StepSettings, as_double
 from dualadam.optim._step.slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
 
@@ -27,10 +27,10 @@ def update_loop(columns: Columns, settings: StepSettings) -> None:
         row.step.add_(1)
         step = as_double(row.step) if settings.on_device else row.step.item()
         coefficients = settings.coefficients(step)
-        keys = noise_keys(row) if settings.stochastic_rounding else None
+        key = noise_key(row) if settings.stochastic_rounding else None
         for first, piece in pieces(row, size_on[row.param.device]):
             # the result has no name: it would lie beside the copies of the next piece
-            write_back(piece, advance(piece, coefficients, settings), keys, first)
+            write_back(piece, advance(piece, coefficients, settings), key, first)
 
 
 def advance(row: TensorRow, coefficients: Coefficients, settings: StepSettings) -> Updated:

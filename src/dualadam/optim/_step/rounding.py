@@ -8,20 +8,16 @@ and the noise would repeat from there on.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from dualadam.optim._step.columns import TensorRow, Updated
 from dualadam.optim._step.memory import memory_index
 
-
-class NoiseKeys(NamedTuple):
-    """What seeds the noise of one parameter at one step: int32 numbers, or 0-d tensors of them."""
-
-    moments: int | Tensor
-    param: int | Tensor
+# Of an element's hash exp_avg takes the lower half, low, exp_avg_sq the upper half, high, and the
+# parameter 16 bits of the product with this number, which are (high + 0x9E37 low) mod 2^16. Any two
+# of the three are independent: for each value of one, every value of the other occurs once.
+PARAM_MULTIPLIER = 0x9E370001 - 2**32
 
 
 def mix(h: Tensor) -> Tensor:
@@ -49,24 +45,21 @@ def mix_number(h: int) -> int:
     return h ^ h >> 16
 
 
-def noise_keys(row: TensorRow) -> NoiseKeys | None:
-    """Return the keys of a row's noise at its step, or None if nothing in it is bfloat16.
+def noise_key(row: TensorRow) -> int | Tensor | None:
+    """Return the key of a row's noise at its step, or None if nothing in it is bfloat16.
 
-    A step that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined.
+    The key is an int32 number, or a 0-d tensor of it where the step must stay on its device. A step
+    that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined.
     """
     if torch.bfloat16 not in (row.param.dtype, row.exp_avg.dtype, row.exp_avg_sq.dtype):
         return None
     seed = mix_number((row.place ^ 0x9E3779B9) & 0xFFFFFFFF)
     if row.step.is_cpu and not torch.compiler.is_compiling():
         step = row.step.item()
-        seed += 2 * int(step) if 0 <= step < 2**53 else 0
-        return NoiseKeys(
-            moments=as_int32(mix_number(seed & 0xFFFFFFFF)),
-            param=as_int32(mix_number(seed + 1 & 0xFFFFFFFF)),
-        )
+        seed += int(step) if 0 <= step < 2**53 else 0
+        return as_int32(mix_number(seed & 0xFFFFFFFF))
     is_count = (row.step >= 0) & (row.step < 2**53)
-    seeds = (2 * torch.where(is_count, row.step, 0).long() + seed).int()
-    return NoiseKeys(moments=mix(seeds), param=mix(seeds + 1))
+    return mix((torch.where(is_count, row.step, 0).long() + seed).int())
 
 
 def as_int32(number: int) -> int:
@@ -90,41 +83,32 @@ def stochastic_bfloat16(x: Tensor, noise: Tensor) -> Tensor:
     return torch.where(x.isfinite(), rounded, x).bfloat16()
 
 
-def write_back(row: TensorRow, updated: Updated, keys: NoiseKeys | None, first: int = 0) -> None:
+def write_back(row: TensorRow, updated: Updated, key: int | Tensor | None, first: int = 0) -> None:
     """Store the values that were not updated in place.
 
     Args:
         row: where they are stored; a whole parameter with its state, or a piece.
         updated: the computed values.
-        keys: rounds what is bfloat16 stochastically; None rounds to nearest.
+        key: rounds what is bfloat16 stochastically; None rounds to nearest.
         first: position of the piece in its parameter.
     """
-    if (
-        updated.param is row.param
-        and updated.exp_avg is row.exp_avg
-        and updated.exp_avg_sq is row.exp_avg_sq
-    ):
-        return
-    if is_copy(row.param, updated.param):
-        if keys is not None and row.param.dtype == torch.bfloat16:
-            noise = mix(memory_index(row.param, first) + keys.param) & 0xFFFF
-            row.param.copy_(stochastic_bfloat16(updated.param, noise))
-            del noise  # it would lie beside the noise of the moments
-        else:
-            row.param.copy_(updated.param)
-    moments = ((row.exp_avg, updated.exp_avg), (row.exp_avg_sq, updated.exp_avg_sq))
-    if keys is not None and torch.bfloat16 in (row.exp_avg.dtype, row.exp_avg_sq.dtype):
-        # exp_avg takes the lower half of the random bits, exp_avg_sq the upper half
-        bits = mix(memory_index(row.param, first) + keys.moments)
-    for shift, (target, value) in zip((0, 16), moments, strict=True):
+    hashes: Tensor | None = None
+    # the parameter comes last, since its noise replaces the hashes
+    for name in ("exp_avg", "exp_avg_sq", "param"):
+        target, value = getattr(row, name), getattr(updated, name)
         if not is_copy(target, value):
             continue
-        if keys is not None and target.dtype == torch.bfloat16:
-            target.copy_(stochastic_bfloat16(value, bits >> shift & 0xFFFF))
-        else:
+        if key is None or target.dtype != torch.bfloat16:
             target.copy_(value)
+            continue
+        if hashes is None:
+            hashes = mix(memory_index(row.param, first) + key)
+        if name == "param":
+            hashes.mul_(PARAM_MULTIPLIER)
+        noise = hashes & 0xFFFF if name == "exp_avg" else hashes >> 16 & 0xFFFF
+        target.copy_(stochastic_bfloat16(value, noise))
 
 
 def is_copy(target: Tensor, value: Tensor) -> bool:
     """Whether the arithmetic worked on a copy of the stored tensor."""
-    return target.dtype != value.dtype and not target.is_complex()
+    return value is not target and target.dtype != value.dtype and not target.is_complex()
