@@ -26,7 +26,7 @@ def flatness(summary: Summary) -> Plot | None:
         ax.set_xscale("log")
     ax.set_xlabel("largest eigenvalue of the Hessian (smaller is flatter)")
     ax.set_ylabel(f"test {metric_label(summary)}")
-    look.legend(figure, rows)
+    look.legend(figure, rows, points=True)
     caption = "Score against flatness: one point per judged run. The Hessian is that of the "
     caption += "training loss on the same examples in every run."
     return Plot("flatness", caption, figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -64,13 +64,15 @@ class Mark(NamedTuple):
 
 
 MARKS = (Mark("-", "o"), Mark("--", "s"), Mark(":", "^"), Mark("-.", "D"))
+SHAPES = "osD^vP<X"  # of the arms, so that lines that lie on each other are told apart
 
 
 @dataclass(frozen=True)
 class Look:
-    """The colour of each arm, and the line and marker of each block, in all figures alike."""
+    """The colour and shape of each arm, and the line of each block, in all figures alike."""
 
     colours: dict[str, str]
+    shapes: dict[str, str]
     marks: dict[str, Mark]
 
     @classmethod
@@ -79,21 +81,44 @@ class Look:
         names = list(dict.fromkeys(row.arm for row in summary.arms))
         return cls(
             {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)},
+            {name: SHAPES[i % len(SHAPES)] for i, name in enumerate(names)},
             {block.name: MARKS[i % len(MARKS)] for i, block in enumerate(summary.spec.block)},
         )
 
-    def legend(self, figure: Figure, rows: Sequence[ArmSummary]) -> None:
-        """Explain colours, and lines and markers where there are several blocks, above the axes."""
+    def line(self, block: str, arm: str) -> dict[str, Any]:
+        """Return the style of a line with a marker at every point."""
+        return {
+            "color": self.colours[arm],
+            "ls": self.marks[block].line,
+            "marker": self.shapes[arm],
+            "ms": 4.5,
+            "mew": 0.6,
+            "mec": "white",
+        }
+
+    def legend(self, figure: Figure, rows: Sequence[ArmSummary], points: bool = False) -> None:
+        """Explain, above the axes, what tells arms apart, and blocks where there are several.
+
+        Args:
+            figure: the figure.
+            rows: what it shows.
+            points: whether markers stand for blocks, because there are no lines.
+        """
         handles = [
-            Line2D([], [], color=self.colours[arm], lw=2, label=arm)
+            Line2D(
+                *([], []),
+                color=self.colours[arm],
+                lw=2,
+                marker="" if points else self.shapes[arm],
+                label=arm,
+            )
             for arm in dict.fromkeys(row.arm for row in rows)
         ]
         if len(self.marks) > 1:
             for block in dict.fromkeys(row.block for row in rows):
                 line, marker = self.marks[block]
-                handles.append(
-                    Line2D([], [], label=block, color="black", ls=line, marker=marker, ms=5)
-                )
+                style = {"marker": marker, "ms": 5} if points else {}
+                handles.append(Line2D([], [], label=block, color="black", ls=line, **style))
         figure.legend(
             handles=handles, loc="outside upper center", fontsize=9, ncols=2, frameon=False
         )

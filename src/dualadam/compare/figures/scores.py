@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from dualadam.compare.figures.plot import (
     name_rows,
     one_panel,
     plain_labels,
+    two_panels,
 )
 from dualadam.compare.stats import Interval
-from dualadam.compare.summary import Summary
+from dualadam.compare.summary import ArmSummary, Summary
 
 ROW_HEIGHT, MARGINS = 0.46, 0.9  # inches
 
@@ -76,23 +78,41 @@ def learning_rates(summary: Summary) -> Plot | None:
     rows = [row for row in summary.arms if any("lr" in point.setting for point in row.tuning)]
     if not rows:
         return None
-    figure, ax = one_panel(3.6)
+    zoom = _zoom(summary, rows)
+    figure, ax, *below = two_panels(5.6) if zoom else one_panel(3.6)
     look = Look.of(summary)
     for row in rows:
-        mark, colour = look.marks[row.block], look.colours[row.arm]
+        colour = look.colours[row.arm]
         good = sorted((t.setting["lr"], t.score) for t in row.tuning if not t.diverged)
-        style: dict[str, Any] = {"ls": mark.line, "marker": mark.marker, "ms": 4, "lw": 1.4}
-        ax.plot([lr for lr, _ in good], [score for _, score in good], color=colour, **style)
+        for axes in (ax, *below):
+            style = look.line(row.block, row.arm)
+            axes.plot([lr for lr, _ in good], [score for _, score in good], lw=1.4, **style)
         lost = [t.setting["lr"] for t in row.tuning if t.diverged]
         at_bottom: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False}
         ax.scatter(lost, [0.02] * len(lost), marker="x", color=colour, **at_bottom)
     tried = [point.setting["lr"] for row in rows for point in row.tuning]
-    ax.set_xscale("log")
-    ax.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
-    plain_labels(ax.xaxis, "25", 100)
-    ax.set_xlabel("learning rate")
+    lowest = below[0] if below else ax
+    lowest.set_xscale("log")
+    lowest.set_xlim(min(tried) / 1.5, max(tried) * 1.5)
+    plain_labels(lowest.xaxis, "25", 100)
+    lowest.set_xlabel("learning rate")
     ax.set_ylabel(f"validation {metric_label(summary)}")
     look.legend(figure, rows)
     caption = "Sensitivity to the learning rate: validation score of every tuned point. A cross "
     caption += "marks a point that diverged."
+    if zoom:
+        lowest.set_ylim(*zoom)
+        lowest.set_ylabel("the better three\nquarters of the points")
+        caption += " Below, the better three quarters of the points, larger."
     return Plot("learning-rates", caption, figure)
+
+
+def _zoom(summary: Summary, rows: Sequence[ArmSummary]) -> tuple[float, float] | None:
+    """Return limits for the better three quarters of the points, where others hide them."""
+    scores = [t.score for row in rows for t in row.tuning if not t.diverged]
+    higher_is_better = summary.spec.judged_by.metric.sign > 0
+    low, high = np.quantile(scores, (0.25, 1.0) if higher_is_better else (0.0, 0.75))
+    if high == low or max(scores) - min(scores) < 3 * (high - low):
+        return None
+    margin = 0.08 * (high - low)
+    return low - margin, high + margin

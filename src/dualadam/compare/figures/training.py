@@ -23,8 +23,9 @@ def curves(summary: Summary) -> Plot | None:
     figure, above, below = two_panels(5.2)
     look = Look.of(summary)
     scores = []
-    for row, found in drawn:
-        style = {"color": look.colours[row.arm], "ls": look.marks[row.block].line}
+    for number, (row, found) in enumerate(drawn):
+        style = look.line(row.block, row.arm)
+        style["markevery"] = (number / len(drawn) / 8, 1 / 8)  # of the length: none on another
         steps, values = _common([{p.step: p.score for p in curve} for curve in found])
         if steps:
             scores.append(values)
@@ -89,8 +90,9 @@ def _finished(row: ArmSummary) -> Curves:
 
 def _band(ax: Axes, steps: list[int], values: np.ndarray, style: dict[str, Any]) -> None:
     """Draw the mean of values (num_seeds, num_steps) and their range."""
-    marker = "o" if len(steps) == 1 else None  # a line of one point cannot be seen
-    ax.plot(steps, values.mean(0), marker=marker, lw=1.8, **style)
+    if len(steps) < 3:  # matplotlib spaces markers along a line of some length
+        style = {**style, "markevery": None}
+    ax.plot(steps, values.mean(0), lw=1.8, **style)
     low, high = values.min(0), values.max(0)
     ax.fill_between(steps, low, high, color=style["color"], alpha=0.12, lw=0)
 
