@@ -117,7 +117,7 @@ class Look:
         if len(self.marks) > 1:
             for block in dict.fromkeys(row.block for row in rows):
                 line, marker = self.marks[block]
-                style = {"marker": marker, "ms": 5} if points else {}
+                style: dict[str, Any] = {"marker": marker, "ms": 5} if points else {}
                 handles.append(Line2D([], [], label=block, color="black", ls=line, **style))
         figure.legend(
             handles=handles, loc="outside upper center", fontsize=9, ncols=2, frameon=False
