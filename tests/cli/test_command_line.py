@@ -218,6 +218,7 @@ def test_an_estimate_times_every_arm_without_data_and_trains_nothing(tmp_path, c
     assert re.search(
         rf"{NUM_RUNS} runs of 10 steps, 1 side by side: about \d+ s, evaluations not counted\.", out
     )
+    assert re.search(r"The start of the workers, once: [1-9]?\d*\.\d s more\.", out)
     assert [f.name for f in tmp_path.iterdir()] == ["study.toml"]
 
 

@@ -11,6 +11,8 @@ import pytest
 from compare_cases import NUM_RUNS, TINY, by_key, call, command, environment, finished
 
 from dualadam.compare.execution import read_records
+from dualadam.compare.own_loop import train_own
+from dualadam.tasks import pickled_source
 
 PATIENCE = 60.0  # seconds until a test gives up; everything here takes a few
 SCHEDULER = (
@@ -136,3 +138,72 @@ def test_a_worker_with_several_threads_is_refused(cluster, tmp_path):
         "dualadam: Workers must have one thread each: "
         "start them with `dask worker ADDRESS --nthreads 1 --nworkers N`.",
     )
+
+
+OWN = """
+import torch
+from torch import nn
+from dualadam.compare import Problem, compare
+X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+def loss(model, batch):
+    return (model(batch[0]) - batch[1]).square().mean()
+def make():
+    return Problem(model=lambda: nn.Linear(3, 1), loss=loss, train=(X, X.sum(1, keepdim=True)))
+def train(run):
+    model = nn.Linear(3, 1)
+    optimizer = run.optimizer(model)
+    for step in range(run.steps):
+        value = loss(model, (X, X.sum(1, keepdim=True)))
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+    return run.scores(validation=value)
+"""
+SCRIPT = (
+    OWN
+    + """
+import sys
+small = {"lr": 1e-2, "steps": 4, "points": 2, "seeds": 2, "arms": ["AdamW", "DualAdam"]}
+print("top")
+compare(make, **small, cluster=sys.argv[1], batch_size=8, out="script-problem")
+compare(train, **small, cluster=sys.argv[1], direction="lower", out="script-loop")
+"""
+)
+
+
+def test_a_task_of_a_file_and_functions_of_a_script_run_on_two_workers(cluster, tmp_path):
+    """The workers' current folder is another one, and they do not import the script."""
+    cluster.add_worker(), cluster.add_worker()
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "own.py").write_text(OWN)
+    (folder / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py", cluster.address],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=4 * PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("top") == 1
+    options = ("--lr", "1e-2", "--steps", 4, "--set", "points=2", "--set", "seeds=2")
+    arms = ("--arm", "AdamW", "--arm", "DualAdam", "--set", "batch_size=8")
+    command_line = call(
+        "compare", "--problem", "own.py:make", *options, *arms, "--out", "file-problem",
+        "--cluster", cluster.address, cwd=folder,
+    )  # fmt: skip
+    assert command_line.returncode == 0, command_line.stderr
+
+    def scores(name):
+        found = read_records(folder / name)
+        return {(r.run.phase, r.run.arm, r.run.seed, r.run.trial): r.validation for r in found}
+
+    assert len(scores("script-problem")) == len(scores("script-loop")) == 2 * 2 + 2 * 2
+    assert scores("script-problem") == scores("file-problem")
+    loop = next(read_records(folder / "script-loop"))
+    again = train_own(loop.run, source=own_source())
+    assert again.validation == loop.validation
+
+
+def own_source():
+    names = {"__name__": "own"}
+    exec(OWN, names)
+    return pickled_source(names["train"])

@@ -79,6 +79,7 @@ def print_estimate(cost: Estimate, console: Console) -> None:
         f"{cost.num_runs} runs{length}, {cost.width} side by side: about {duration(cost.seconds)}"
         f"{'' if cost.evaluations else ', evaluations not counted'}."
     )
+    console.print(f"The start of the workers, once: {cost.start_up:.1f} s more.")
 
 
 def print_summary(summary: Summary, console: Console) -> None:

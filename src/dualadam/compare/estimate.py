@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from dualadam.compare.decay import lr_of
 from dualadam.compare.plan import Plan
 from dualadam.compare.run import Run
-from dualadam.compare.timing import RunTime, time_run
+from dualadam.compare.timing import RunTime, time_run, worker_is_ready
 from dualadam.errors import FailedRunsError
 from dualadam.harness.isolation import PieceError, call_isolated
 from dualadam.tasks import HERE, Source
@@ -34,6 +35,7 @@ class Estimate:
         steps_per_run: None where the size of the data is not known, or the user's own code counts.
         width: runs at the same time.
         evaluations: whether they are counted.
+        start_up: seconds until the workers could take a run, once and not in ``seconds``.
     """
 
     arms: list[ArmTime]
@@ -42,6 +44,7 @@ class Estimate:
     steps_per_run: int | None
     width: int
     evaluations: bool
+    start_up: float = 0.0
 
     @property
     def num_runs(self) -> int:
@@ -99,17 +102,22 @@ def estimate(
         timeout=spec.timeout,
     )
     runs = _calmest_runs(plan)
+    started = time.perf_counter()
+    for ready in [executor.submit(worker_is_ready) for _ in range(width)]:
+        ready.result()
+    start_up = time.perf_counter() - started
     try:
         times = list(executor.map(timed, runs))
     except PieceError as error:
         raise FailedRunsError(f"A run that was timed failed: {error}") from error
     return Estimate(
-        [ArmTime(run.block, run.arm, time) for run, time in zip(runs, times, strict=True)],
+        [ArmTime(run.block, run.arm, found) for run, found in zip(runs, times, strict=True)],
         tuning_runs=spec.num_points * spec.tuning_seeds,
         judged_runs=spec.seeds,
         steps_per_run=None if spec.train else spec.total_steps,
         width=width,
         evaluations=whole or spec.train is not None,
+        start_up=start_up,
     )
 
 

@@ -28,6 +28,10 @@ class RunTime(NamedTuple):
     judged: float | None = None
 
 
+def worker_is_ready() -> None:
+    """Return at once: a worker that has called it has imported what a run needs."""
+
+
 def time_run(
     run: Run,
     *,
