@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from compare_cases import InlineExecutor, run_command
 from dualadam.compare import compare
 from dualadam.compare.check import check_spec
 from dualadam.compare.execution import execute, open_study
+from dualadam.compare.own_loop import time_limit
 from dualadam.compare.own_task import bind_task
 from dualadam.compare.plan import make_plan
 from dualadam.compare.report import write_report
@@ -175,6 +179,26 @@ def test_a_run_that_hangs_ends_at_the_timeout(tmp_path: Path):
     source = write(tmp_path, "if run.seed == 1: __import__('time').sleep(60)")
     with pytest.raises(RuntimeError, match=r"seed 1: it took longer than timeout, 0\.5 s"):
         run(tmp_path / "out", source, SPEC.replace("points =", "timeout = 0.5\npoints ="))
+
+
+def test_a_run_that_cannot_be_interrupted_fails_when_it_is_over():
+    def call() -> None:
+        with time_limit(0.05):
+            time.sleep(0.1)
+
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(RuntimeError, match=r"timeout, 0\.05 s, and could not be stopped before"),
+    ):
+        executor.submit(call).result()
+    with (
+        pytest.raises(RuntimeError, match="could not be stopped before its end"),
+        time_limit(0.05),
+        contextlib.suppress(RuntimeError),  # the user's code catches what it can
+    ):
+        time.sleep(60)
+    with time_limit(60), time_limit(None):
+        pass
 
 
 def test_a_function_that_returns_something_else_is_named(tmp_path: Path):

@@ -133,22 +133,33 @@ def _call(trial: Trial, source: Source, timeout: float | None) -> Outcome:
 
 @contextlib.contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise FailedRunsError after some seconds, in the main thread of a Unix process."""
-    can_interrupt = threading.current_thread() is threading.main_thread()
-    if seconds is None or not hasattr(signal, "setitimer") or not can_interrupt:
+    """Raise FailedRunsError after some seconds.
+
+    In the main thread of a process on Linux or macOS the code is interrupted. In another thread, as
+    on a Dask worker, on Windows, and where the code catches every exception, the error comes when
+    the code returns.
+    """
+    if seconds is None:
         yield
         return
+    late, started = f"it took longer than timeout, {seconds:g} s", time.monotonic()
 
     def give_up(number: int, frame: object) -> None:
-        raise FailedRunsError(f"it took longer than timeout, {seconds:g} s.")
+        raise FailedRunsError(f"{late}.")
 
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if hasattr(signal, "setitimer") and in_main_thread:
+        before = signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    else:
         yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    if time.monotonic() - started > seconds:
+        raise FailedRunsError(f"{late}, and could not be stopped before its end.")
 
 
 def placeholders(command: str) -> set[str]:
