@@ -309,5 +309,5 @@ def test_the_command_line_plans_and_runs_a_training_function(tmp_path: Path, mon
     Path("own.toml").write_text(SPEC)
     assert run_command("compare", "own.toml", "--dry-run") == 0
     assert "your own training, train.py:train, 8 steps a run" in capsys.readouterr().out
-    assert run_command("compare", "own.toml", "--workers", 2, "--out", "out") == 0
+    assert run_command("compare", "own.toml", "--live", "--workers", 2, "--out", "out") == 0
     assert "DualAdam" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import time
@@ -92,6 +93,10 @@ def compare(
             "--hours", help="Time the training, and choose points and seeds that fit this time."
         ),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Keep report.html fresh while the study runs."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and stop; needs no data.")
     ] = False,
@@ -120,6 +125,7 @@ def compare(
     from dualadam.compare.continued import continued
     from dualadam.compare.estimate import estimate as estimate_cost
     from dualadam.compare.execution import execute, open_study
+    from dualadam.compare.live import LiveReport
     from dualadam.compare.optimizers import find_entry
     from dualadam.compare.own_task import bind_task, check_own_task
     from dualadam.compare.plan import make_plan
@@ -196,7 +202,11 @@ def compare(
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}")
         started = time.monotonic()
         try:
-            with ConsoleProgress(console) as progress, executors as (executor, width):
+            with (
+                ConsoleProgress(console) as shown,
+                LiveReport(store, shown) if live else contextlib.nullcontext(shown) as progress,
+                executors as (executor, width),
+            ):
                 execute(
                     plan,
                     store,
@@ -217,7 +227,7 @@ def compare(
                 "--threads": threads,
                 "--hours": hours,
             }
-            flags = {"--smoke": smoke, "--extend": extend}
+            flags = {"--smoke": smoke, "--extend": extend, "--live": live}
             again = _command_line(source, {"--problem": problem, **quick, **options}, flags)
             errors.print(
                 f"\nStopped. {len(store.records)} finished runs are in {store.path}; "

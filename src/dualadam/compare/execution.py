@@ -44,7 +44,7 @@ class StudyStore(Store[Record]):
     """
 
     def __init__(self, folder: Path, spec: Spec) -> None:
-        self.folder = folder
+        self.folder, self.spec = folder, spec
         runs = folder / RUNS_FILE
         defaults = {name: field.default for name, field in Spec.model_fields.items()} | OLDER
         identity = json.loads(spec.model_dump_json())
@@ -56,6 +56,7 @@ class StudyStore(Store[Record]):
 
     def replace_spec(self, spec: Spec) -> None:
         """Write the spec of the same study with wider ranges."""
+        self.spec = spec
         text = json.dumps(json.loads(spec.model_dump_json()), indent=1)
         write_whole(self.folder / SPEC_FILE, text + "\n")
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import jinja2
-from markupsafe import Markup
+from typing import Any
 
 from dualadam.compare.execution import SPEC_FILE, read_records
 from dualadam.compare.extension import extension_sentence
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.margin import margin_source
+from dualadam.compare.report_form import render
 from dualadam.compare.report_tables import (
     Table,
+    budget_table,
     common_rate_table,
     cost_table,
     decay_table,
@@ -25,10 +24,11 @@ from dualadam.compare.report_tables import (
     without_decay,
 )
 from dualadam.compare.run import finite_or_none
-from dualadam.compare.spec import Block
+from dualadam.compare.spec import Block, Spec
 from dualadam.compare.spec_file import load_study_spec
 from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.summary import Summary, summarise
+from dualadam.compare.tuning_budget import budget_curve
 from dualadam.compare.verdict_wording import interval_sentence, verdict_sentence
 from dualadam.compare.wording import (
     data_sentences,
@@ -52,29 +52,45 @@ def write_report(folder: Path) -> Summary:
         InvalidValueError: the folder holds no study, or an unfinished or damaged one.
         UnreachableError: a file cannot be read or written.
     """
+    summary = summarise(read_study_spec(folder), read_records(folder))
+    plots = draw(summary)
+    write_figures(folder, plots)
+    names = {"page": Page.of(summary, plots), "spec": summary.spec}
+    write_whole(folder / "report.html", render("text.j2", "html", **names))
+    write_whole(folder / "report.md", render("text.j2", "md", **names))
+    numbers = finite_or_none(as_dict(summary))
+    write_whole(folder / "summary.json", json.dumps(numbers, indent=1, allow_nan=False))
+    return summary
+
+
+def read_study_spec(folder: Path) -> Spec:
+    """Return the spec of a study's folder.
+
+    Raises:
+        InvalidValueError: the folder holds no study.
+        UnreachableError: a file cannot be read.
+    """
     with reading(folder):
         is_study = (folder / SPEC_FILE).exists()
     if not is_study:
         raise InvalidValueError(
             f"{folder} must be the output folder of a comparison, but it has no {SPEC_FILE}."
         )
-    summary = summarise(load_study_spec(folder), read_records(folder))
-    plots = draw(summary)
+    return load_study_spec(folder)
+
+
+def write_figures(folder: Path, plots: Sequence[Plot]) -> None:
+    """Write the figures of a report as PNG files."""
     make_folder(folder / "figures")
     for plot in plots:
         file = folder / "figures" / f"{plot.name}.png"
         with writing(file):
             file.write_bytes(plot.png())
-    page = Page.of(summary, plots)
-    write_whole(folder / "report.html", render(page, "html"))
-    write_whole(folder / "report.md", render(page, "md"))
-    numbers = finite_or_none(as_dict(summary))
-    write_whole(folder / "summary.json", json.dumps(numbers, indent=1, allow_nan=False))
-    return summary
 
 
 def as_dict(summary: Summary) -> dict[str, Any]:
     """Return the numbers of a summary, without the single runs, for ``summary.json``."""
+    sign = summary.spec.judged_by.metric.sign
     arms = [{k: v for k, v in asdict(row).items() if k != "judged"} for row in summary.arms]
     return {
         "sentence": verdict_sentence(summary),
@@ -82,6 +98,15 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "detectable": summary.detectable,
         "over_test_examples": asdict(summary.examples) if summary.examples else None,
         "at_common_learning_rates": [asdict(rate) for rate in summary.common],
+        "budget": [
+            {
+                "block": row.block,
+                "arm": row.arm,
+                "curve": [asdict(p) for p in budget_curve(row.tuning, sign)],
+            }
+            for row in summary.arms
+            if row.tuning
+        ],
         "arms": arms,
         "environment": summary.environments[0],
     }
@@ -103,6 +128,7 @@ class Page:
     extended: str  # what was widened; empty where nothing was
     blocks: list[tuple[Block, Table, str, Table | None]]  # scores, rule and table of the decay
     flatness: Table | None
+    budget: Table | None
     common_rates: Table | None
     cost: Table
     data: str
@@ -136,6 +162,7 @@ class Page:
                 for block in spec.block
             ],
             flatness=flatness_table(summary),
+            budget=budget_table(summary),
             common_rates=common_rate_table(summary),
             cost=cost_table(summary),
             data=data_sentences(data, spec.evaluate_at_most),
@@ -150,61 +177,3 @@ class Page:
             signatures=[(summary.label(row), row.signature) for row in summary.arms],
             shortcomings=list(shortcomings(summary)),
         )
-
-
-def render(page: Page, form: Literal["html", "md"]) -> str:
-    """Return the report in one of its two forms. Names are shown as they are, in both."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dualadam.compare", "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        finalize=None if form == "html" else _markdown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"one_line": _one_line, "unbroken": _unbroken, "code": _code}
-    template = environment.get_template(f"report.{form}.j2")
-    text = template.render(page=page, spec=page.summary.spec, form=f"{form}.j2")
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-
-
-def _markdown(value: object) -> Markup:
-    """Escape a value for Markdown; what a macro returned is escaped already."""
-    return value if isinstance(value, Markup) else Markup(markdown_text(str(value)))
-
-
-def _one_line(text: Markup) -> Markup:
-    return Markup(" ").join(text.split())
-
-
-def _unbroken(text: str) -> str:
-    """Keep an interval, and a p value, on one line of a narrow column."""
-    number = r"([-+.\de]+)"
-    text = re.sub(rf"\[{number}, {number}\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text)
-    text = re.sub(rf"{number} (?=\[)", "\\1\N{NO-BREAK SPACE}", text)
-    return re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text)
-
-
-def _code(text: str) -> Markup:
-    """Return Markdown that shows a text as code, between more backticks than it has in a row."""
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if "`" in (text[:1], text[-1:]) else ""
-    return Markup(fence + space + _SPACES.sub(" ", text) + space + fence)
-
-
-_SPACES = re.compile(r"[^\S\N{NO-BREAK SPACE}]+")
-# what has a meaning anywhere; around a word; before a bracket; at the ends of a block
-_MARKS = re.compile(
-    r"[\\`*$&~<|]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])"
-    r"|^[#>]|#(?= *$)|^[-+=](?=[ =-]|$)|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )"
-)
-
-
-def markdown_text(text: str) -> str:
-    r"""Return Markdown that shows this text unchanged, but on one line.
-
-    Example:
-        >>> print(markdown_text("*a* $x$ b_c <i> | [+0.1, +0.2]"))
-        \*a\* \$x\$ b_c \<i> \| [+0.1, +0.2]
-    """
-    return _MARKS.sub(r"\\\g<0>", _SPACES.sub(" ", text))

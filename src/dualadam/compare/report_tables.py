@@ -8,10 +8,12 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from dualadam.compare.arm_summary import ArmSummary
+from dualadam.compare.drawn import Drawn, label
 from dualadam.compare.run import AppliedDecay
 from dualadam.compare.spec import Block
 from dualadam.compare.stats import Difference, Interval
 from dualadam.compare.summary import Summary
+from dualadam.compare.tuning_budget import BudgetPoint, budget_curve, shown_budgets
 
 FLATNESS = {
     "top_eigenvalue": "Top eigenvalue",
@@ -181,6 +183,29 @@ def common_rate_table(summary: Summary) -> Table | None:
         for c in summary.common
     ]
     return Table(columns, rows)
+
+
+def budget_table(study: Drawn) -> Table | None:
+    """Return the expected best validation score of every arm by the number of tuned points."""
+    rows = [row for row in study.arms if row.tuning]
+    if not rows:
+        return None
+    sign = study.spec.judged_by.metric.sign
+    budgets = shown_budgets(max(len(row.tuning) for row in rows))
+    curves = [budget_curve(row.tuning, sign) for row in rows]
+    cells = [
+        [_budget_cell(curve[k - 1]) if k <= len(curve) else "" for k in budgets] for curve in curves
+    ]
+    columns = ("Arm", *(f"{k} point{'s' if k > 1 else ''}" for k in budgets))
+    return Table(
+        columns, [(label(study, row), *line) for row, line in zip(rows, cells, strict=True)]
+    )
+
+
+def _budget_cell(point: BudgetPoint) -> str:
+    numbers = (point.expected, point.low, point.high)
+    expected, low, high = (f"{x:.4g}" for x in numbers)
+    return f"{expected} [{low}, {high}]"
 
 
 def cost_table(summary: Summary) -> Table:

@@ -16,6 +16,7 @@ from dualadam.compare import stats
 from dualadam.compare.arm_summary import ArmSummary, summarise_arm
 from dualadam.compare.choice import MIN_TUNING_SEEDS, add_choice, choice_spread
 from dualadam.compare.control import control_of
+from dualadam.compare.drawn import label
 from dualadam.compare.margin import margin_of
 from dualadam.compare.plan import ArmKey, Trials, tuning_trials
 from dualadam.compare.power import detectable_difference
@@ -99,7 +100,7 @@ class Summary:
 
     def label(self, row: ArmSummary) -> str:
         """Return the arm's name, with its block's where there are several blocks."""
-        return f"{row.arm} ({row.block})" if len(self.spec.block) > 1 else row.arm
+        return label(self, row)
 
 
 def summarise(spec: Spec, records: Iterable[Record]) -> Summary:

@@ -13,7 +13,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dualadam.compare.summary import ArmSummary, Summary
+from dualadam.compare.arm_summary import TunedArm
+from dualadam.compare.drawn import Drawn
 from dualadam.harness.figures import COLOURS, STYLE
 
 WIDTH = 5.6  # inches: text stays readable where a phone shows the figure 360 pixels wide
@@ -76,7 +77,7 @@ class Look:
     marks: dict[str, Mark]
 
     @classmethod
-    def of(cls, summary: Summary) -> Look:
+    def of(cls, summary: Drawn) -> Look:
         """Return the look of a study. An arm has the same colour in every block."""
         names = list(dict.fromkeys(row.arm for row in summary.arms))
         return cls(
@@ -96,7 +97,7 @@ class Look:
             "mec": "white",
         }
 
-    def legend(self, figure: Figure, rows: Sequence[ArmSummary], points: bool = False) -> None:
+    def legend(self, figure: Figure, rows: Sequence[TunedArm], points: bool = False) -> None:
         """Explain, above the axes, what tells arms apart, and blocks where there are several.
 
         Args:
@@ -144,7 +145,7 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.grid(axis="y", visible=False)
 
 
-def metric_label(summary: Summary) -> str:
+def metric_label(summary: Drawn) -> str:
     """Return the metric with its unit."""
     name, metric = summary.spec.judged_by
     return f"{name} ({metric.unit})" if metric.unit else name

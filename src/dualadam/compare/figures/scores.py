@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dualadam.compare.drawn import Drawn
 from dualadam.compare.figures.plot import (
     Look,
     Plot,
@@ -73,7 +74,7 @@ def differences(summary: Summary) -> Plot | None:
     return Plot("differences", caption, figure)
 
 
-def learning_rates(summary: Summary) -> Plot | None:
+def learning_rates(summary: Drawn) -> Plot | None:
     """Draw the validation score of every tuned point against its learning rate."""
     rows = [row for row in summary.arms if any("lr" in point.setting for point in row.tuning)]
     if not rows:
