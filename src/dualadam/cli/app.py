@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from dualadam._version import __version__
+from dualadam.cli.audit import audit
 from dualadam.cli.compare import compare
 from dualadam.cli.escape import escape
 from dualadam.cli.escape_networks import escape_networks
@@ -65,6 +66,7 @@ def _root(
 app.command()(compare)
 app.command()(new)
 app.command()(report)
+app.command()(audit)
 app.command(name="list")(list_names)
 app.command()(flatness)
 app.command()(escape)
