@@ -239,3 +239,10 @@ class Stumbling(torch.optim.SGD):
         if self.steps == 3:
             raise ArithmeticError("stumbled at step 3")
         return super().step(closure)
+
+
+class Raising(torch.optim.SGD):
+    """An optimizer that raises at its first step."""
+
+    def step(self, closure=None):
+        raise ArithmeticError("no step")

@@ -123,6 +123,7 @@ def compare(
     from dualadam.compare.budget import plan_for_hours
     from dualadam.compare.check import check_machine, check_spec
     from dualadam.compare.continued import continued
+    from dualadam.compare.determinism import check_determinism
     from dualadam.compare.estimate import estimate as estimate_cost
     from dualadam.compare.execution import execute, open_study
     from dualadam.compare.live import LiveReport
@@ -207,6 +208,11 @@ def compare(
                 LiveReport(store, shown) if live else contextlib.nullcontext(shown) as progress,
                 executors as (executor, width),
             ):
+                said = check_determinism(
+                    plan, folder, executor, data=data, device=device, source=own
+                )
+                if said:
+                    shown.said(said)
                 execute(
                     plan,
                     store,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dualadam.compare.determinism import determinism_sentence
 from dualadam.compare.execution import RUNS_FILE, read_records
 from dualadam.compare.figures import draw
 from dualadam.compare.plan import make_plan
@@ -175,7 +176,8 @@ def _report_findings(folder: Path, summary: Summary) -> Iterator[Finding]:
         return
     with reading(path):
         stated = path.read_text(encoding="utf-8").splitlines()
-    names = {"page": Page.of(summary, draw(summary)), "spec": summary.spec}
+    said = determinism_sentence(folder, summary.spec)
+    names = {"page": Page.of(summary, draw(summary), said), "spec": summary.spec}
     drawn = render("text.j2", "md", **names).splitlines()
     left = [_STATED.findall(line) for line in drawn]
     for number, line in enumerate(stated, start=1):

@@ -68,6 +68,8 @@ def add_choice(difference: Difference, spread: float, *, decides: bool) -> Diffe
     """
     if math.isnan(difference.low):  # too few seeds for an interval
         return difference
+    if not difference.ends(""):
+        return replace(difference, choice=spread)
     critical = float(t.ppf(QUANTILES[1], difference.n - 1))
     half = math.hypot(difference.high - difference.mean, critical * spread)
     low, high = difference.mean - half, difference.mean + half

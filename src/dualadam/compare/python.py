@@ -15,6 +15,7 @@ from dualadam.compare.arms import RateRange
 from dualadam.compare.budget import plan_for_hours
 from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.continued import continued
+from dualadam.compare.determinism import check_determinism
 from dualadam.compare.execution import check_unchanged, execute, open_study
 from dualadam.compare.optimizers import find_entry
 from dualadam.compare.own_task import bind_task, check_own_task
@@ -166,8 +167,14 @@ def run_study(
     with open_study(folder, spec) as store:
         check_unchanged(store, spec)
         with progress or choose_progress() as shown, executors as (executor, width):
+            plan = make_plan(spec)
+            said = check_determinism(
+                plan, folder, executor, data=data, device=device, source=source
+            )
+            if said:
+                shown.said(said)
             execute(
-                make_plan(spec),
+                plan,
                 store,
                 executor,
                 width,

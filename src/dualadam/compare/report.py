@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dualadam.compare.determinism import determinism_sentence
 from dualadam.compare.execution import SPEC_FILE, read_records
 from dualadam.compare.extension import extension_sentence
 from dualadam.compare.figures import Plot, draw
@@ -55,7 +56,10 @@ def write_report(folder: Path) -> Summary:
     summary = summarise(read_study_spec(folder), read_records(folder))
     plots = draw(summary)
     write_figures(folder, plots)
-    names = {"page": Page.of(summary, plots), "spec": summary.spec}
+    names = {
+        "page": Page.of(summary, plots, determinism_sentence(folder, summary.spec)),
+        "spec": summary.spec,
+    }
     write_whole(folder / "report.html", render("text.j2", "html", **names))
     write_whole(folder / "report.md", render("text.j2", "md", **names))
     numbers = finite_or_none(as_dict(summary))
@@ -132,12 +136,13 @@ class Page:
     common_rates: Table | None
     cost: Table
     data: str
+    determinism: str  # empty where it was not checked
     warnings: list[str]
     signatures: list[tuple[str, str]]  # of each arm
     shortcomings: list[str]
 
     @classmethod
-    def of(cls, summary: Summary, plots: list[Plot]) -> Page:
+    def of(cls, summary: Summary, plots: list[Plot], determinism: str) -> Page:
         """Collect the contents of a report."""
         spec = summary.spec
         data = summary.arms[0].judged[0].data
@@ -166,6 +171,7 @@ class Page:
             common_rates=common_rate_table(summary),
             cost=cost_table(summary),
             data=data_sentences(data, spec.evaluate_at_most),
+            determinism=determinism,
             warnings=spec_warnings(
                 spec,
                 undecayed=[

@@ -27,6 +27,7 @@ from dualadam.tasks.registry import (
     check_data,
     check_device,
     find_task,
+    forget_own_task,
     get_task,
     synthetic_task,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "check_device",
     "find_task",
     "fingerprint",
+    "forget_own_task",
     "get_task",
     "is_reference",
     "load_function",

@@ -102,6 +102,13 @@ def get_task(
     return task
 
 
+def forget_own_task(name: str) -> None:
+    """Have the next ``get_task`` call a user's function again; a built-in task stays loaded."""
+    if name not in TASKS:
+        own_task.cache_clear()
+        get_task.cache_clear()
+
+
 def check_data(
     name: str, data: str | None = None, language: FineTuning | None = None
 ) -> tuple[str, ...]:
