@@ -1,6 +1,7 @@
 """An unfinished study has a report that says what is still to come, and no verdict."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from compare_cases import NUM_RUNS, TINY, drawn_records, run_command
@@ -86,6 +87,13 @@ def test_a_finished_study_is_no_unfinished_one(tmp_path):
     write(tmp_path, records)
     assert draw_report(tmp_path).primary.arm == "DualAdam"
     assert "paired seeds" in (tmp_path / "report.md").read_text()
+
+
+def test_where_every_point_so_far_diverged_the_page_is_drawn(tmp_path):
+    records = of(lambda run: run.phase == "tune" and run.trial == 0)
+    write(tmp_path, [replace(record, status="diverged") for record in records])
+    assert draw_report(tmp_path).num_done == 3
+    assert "3 of 15 runs are finished" in (tmp_path / "report.html").read_text()
 
 
 class Heard(Progress):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dualadam.compare.arm_summary import TunedArm
 from dualadam.compare.drawn import Drawn
 from dualadam.compare.figures.plot import (
     Look,
@@ -19,7 +20,7 @@ from dualadam.compare.figures.plot import (
     two_panels,
 )
 from dualadam.compare.stats import Interval
-from dualadam.compare.summary import ArmSummary, Summary
+from dualadam.compare.summary import Summary
 
 ROW_HEIGHT, MARGINS = 0.46, 0.9  # inches
 
@@ -108,9 +109,11 @@ def learning_rates(summary: Drawn) -> Plot | None:
     return Plot("learning-rates", caption, figure)
 
 
-def _zoom(summary: Summary, rows: Sequence[ArmSummary]) -> tuple[float, float] | None:
+def _zoom(summary: Drawn, rows: Sequence[TunedArm]) -> tuple[float, float] | None:
     """Return limits for the better three quarters of the points, where others hide them."""
     scores = [t.score for row in rows for t in row.tuning if not t.diverged]
+    if not scores:
+        return None
     higher_is_better = summary.spec.judged_by.metric.sign > 0
     low, high = np.quantile(scores, (0.25, 1.0) if higher_is_better else (0.0, 0.75))
     if high == low or max(scores) - min(scores) < 3 * (high - low):
