@@ -63,7 +63,9 @@ def test_the_record_has_every_path_of_every_list_and_its_environment(record):
     for timing in SpeedRecord.from_json(stored).timings:
         low, median, high = timing.ratio
         assert 0 < low <= median <= high
-        moved = (20 if timing.path.bfloat16_state else 28) * timing.num_parameters
+        path = timing.path
+        bytes_of = 14 if path.bfloat16_parameters else 20 if path.bfloat16_state else 28
+        moved = bytes_of * timing.num_parameters
         assert timing.gigabytes_per_second == pytest.approx(moved / timing.seconds.median / 1e9)
         assert timing.ratio == (1, 1, 1) or timing.path != REFERENCE
 

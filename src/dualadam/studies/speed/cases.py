@@ -14,8 +14,9 @@ from torch.optim import AdamW, Optimizer
 from dualadam.optim import DualAdam, fused_status, memory_traffic
 from dualadam.tasks.images.models import resnet18, vit
 
-# bytes per float32 parameter: a step reads p, g, m, v and writes p, m, v
-STEP_BYTES, STEP_BYTES_BFLOAT16_STATE = 28, 20
+# numbers that a step moves per parameter: it reads p and g and writes p; it reads and writes m, v
+PARAMETER_NUMBERS, STATE_NUMBERS = 3, 4
+STEP_BYTES = 4 * (PARAMETER_NUMBERS + STATE_NUMBERS)  # in float32
 TRIAD_BYTES = 16
 SWITCH_RATE = 1e-6  # DualAdam stays in its mixing phase, the slower one
 LR = 1e-6
@@ -28,13 +29,16 @@ class StepPath:
     Attributes:
         optimizer: DualAdam, or torch's AdamW.
         implementation: loop, foreach or fused.
-        bfloat16_state: whether the moments are bfloat16, with stochastic rounding.
+        bfloat16_state: whether the moments are bfloat16; DualAdam rounds what is bfloat16
+            stochastically, and AdamW to nearest, the only way that it has.
+        bfloat16_parameters: whether parameters and gradients are bfloat16 too.
         compiled: whether the step runs inside torch.compile.
     """
 
     optimizer: Literal["DualAdam", "AdamW"]
     implementation: Literal["loop", "foreach", "fused"]
     bfloat16_state: bool = False
+    bfloat16_parameters: bool = False
     compiled: bool = False
 
     FLAGS: ClassVar[dict[str, dict[str, bool]]] = {
@@ -46,8 +50,9 @@ class StepPath:
     @property
     def label(self) -> str:
         """The name in tables, figures and records."""
-        state = ", bfloat16 state" if self.bfloat16_state else ""
-        return f"{self.optimizer} {self.implementation}{state}{', compiled' * self.compiled}"
+        stored = ", bfloat16 state" if self.bfloat16_state else ""
+        stored = ", all bfloat16" if self.bfloat16_parameters else stored
+        return f"{self.optimizer} {self.implementation}{stored}{', compiled' * self.compiled}"
 
     @property
     def is_fused(self) -> bool:
@@ -57,7 +62,10 @@ class StepPath:
     @property
     def bytes_per_parameter(self) -> int:
         """What a step reads and writes."""
-        return STEP_BYTES_BFLOAT16_STATE if self.bfloat16_state else STEP_BYTES
+        of_parameter, of_state = (
+            2 if x else 4 for x in (self.bfloat16_parameters, self.bfloat16_state)
+        )
+        return PARAMETER_NUMBERS * of_parameter + STATE_NUMBERS * of_state
 
     def is_available(self, device: str) -> bool:
         """Return whether it exists here; torch's own implementations always do."""
@@ -65,7 +73,9 @@ class StepPath:
         return not needs_kernel or fused_status(device=device).available
 
     def optimizer_of(self, params: Sequence[nn.Parameter]) -> Optimizer:
-        """Return the optimizer of some parameters."""
+        """Return the optimizer of some float32 parameters, or of their copies in bfloat16."""
+        if self.bfloat16_parameters:
+            params = [_in_bfloat16(p) for p in params]
         settings: dict[str, Any] = {
             "lr": torch.tensor(LR) if self.compiled else LR,
             **self.FLAGS[self.implementation],
@@ -87,8 +97,16 @@ class StepPath:
         return compiled
 
 
+def _in_bfloat16(param: nn.Parameter) -> nn.Parameter:
+    copied = nn.Parameter(param.detach().bfloat16())
+    copied.grad = None if param.grad is None else param.grad.bfloat16()
+    return copied
+
+
 FUSED = StepPath("DualAdam", "fused")
 HALF_STATE = StepPath("DualAdam", "fused", bfloat16_state=True)
+ALL_HALF = StepPath("DualAdam", "fused", bfloat16_state=True, bfloat16_parameters=True)
+ALL_HALF_ADAMW = StepPath("AdamW", "fused", bfloat16_state=True, bfloat16_parameters=True)
 COMPILED = StepPath("DualAdam", "fused", compiled=True)
 REFERENCE = StepPath("AdamW", "fused")
 PATHS = (
@@ -99,6 +117,8 @@ PATHS = (
     StepPath("AdamW", "foreach"),
     REFERENCE,
     HALF_STATE,
+    ALL_HALF,
+    ALL_HALF_ADAMW,
 )
 PATH_BY_LABEL = {path.label: path for path in (*PATHS, COMPILED)}
 
