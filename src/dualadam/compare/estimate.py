@@ -15,6 +15,8 @@ from dualadam.errors import FailedRunsError
 from dualadam.harness.isolation import PieceError, call_isolated
 from dualadam.tasks import HERE, Source
 
+HANDLED = 5  # calls over which the handling of a run is measured
+
 
 @dataclass(frozen=True)
 class ArmTime:
@@ -108,6 +110,9 @@ def estimate(
     start_up = time.perf_counter() - started
     try:
         times = list(executor.map(timed, runs))
+        if whole:
+            handling = _handling_seconds(executor)
+            times = [RunTime(t.step, *(x and x + handling for x in t[1:])) for t in times]
     except PieceError as error:
         raise FailedRunsError(f"A run that was timed failed: {error}") from error
     return Estimate(
@@ -119,6 +124,14 @@ def estimate(
         evaluations=whole or spec.train is not None,
         start_up=start_up,
     )
+
+
+def _handling_seconds(executor: Executor) -> float:
+    """Return what it costs to send a run to a worker and to receive its record."""
+    started = time.perf_counter()
+    for _ in range(HANDLED):
+        executor.submit(call_isolated, time.perf_counter).result()
+    return (time.perf_counter() - started) / HANDLED
 
 
 def _calmest_runs(plan: Plan) -> list[Run]:

@@ -82,7 +82,7 @@ def compare(
         points: settings tried per arm, at least 2 without a margin.
         tuning_seeds: runs per point.
         seeds: judged runs per arm, paired.
-        weight_decay: of every arm.
+        weight_decay: at the middle of the control's range of lr; all arms decay by as much.
         switch_rate: its range; None takes a factor of 3 either side of ``switch_rate_for``.
         name: of the study; None takes the function's name.
         out: the output folder; None takes "runs/NAME".

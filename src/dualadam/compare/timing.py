@@ -10,9 +10,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from dualadam.compare.measures import diagnose_all, measure_flatness
 from dualadam.compare.own_loop import placeholders, train_own
 from dualadam.compare.run import Run
+from dualadam.compare.train import NUM_DIAGNOSES, train
 from dualadam.compare.training import Training
+from dualadam.optim import DualAdam, InvAdam
 from dualadam.tasks import HERE, Source, Task, get_task, synthetic_task
 
 NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10
@@ -72,11 +75,27 @@ def time_run(
         source=source,
     )
     step = _step_seconds(run, task)
-    training, start = _timed(lambda: Training(run, task))
+    training = Training(run, task)
+    few = replace(run, phase="tune", epochs=None, steps=NUM_TIMED_STEPS)
+    _, seconds = _timed(lambda: train(few, data=data, device=device, source=source))
+    # with one evaluation, and what a run costs beside its steps
+    tuning = max(0.0, seconds - step * NUM_TIMED_STEPS) + step * training.num_steps
+    return RunTime(step, tuning, tuning + _judging_seconds(training))
+
+
+def _judging_seconds(training: Training) -> float:
+    """Return what a judged run costs more than a tuning run."""
+    run, optimizer = training.run, training.optimizer
     _, evaluation = _timed(lambda: training.evaluate("validation"))
-    tuning = start + step * training.num_steps + evaluation
     # the last point of the curve is the validation score; the test split comes once more
-    return RunTime(step, tuning, tuning + run.evaluations * evaluation)
+    seconds = run.evaluations * evaluation
+    if isinstance(optimizer, DualAdam | InvAdam):
+        batch = next(training.batches())
+        _step(training, 1, batch)
+        seconds += NUM_DIAGNOSES * _timed(lambda: diagnose_all(optimizer, 1))[1]
+    if run.flatness:
+        seconds += _timed(lambda: measure_flatness(training))[1]
+    return seconds
 
 
 def time_own(

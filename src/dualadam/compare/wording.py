@@ -142,7 +142,7 @@ def shortcomings(summary: Summary) -> Iterator[str]:
     yield "One data set, one model and one length of training: nothing is known about others."
     if spec.points:
         yield (
-            f"{spec.points} points per arm are a coarse search, whose noise is part of every "
+            f"{spec.num_points} points per arm are a coarse search, whose noise is part of every "
             "difference; settings that were not tuned may matter."
         )
     if at_edge := [
