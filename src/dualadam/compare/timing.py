@@ -19,6 +19,7 @@ from dualadam.optim import DualAdam, InvAdam
 from dualadam.tasks import HERE, Source, Task, get_task, synthetic_task
 
 NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10
+SECONDS = 2.0  # of steps in a row
 SHORT, LONG = 20, 10  # a training of the user's own is timed at 1/20 and 1/10 of its steps
 LEAST = 2 * SHORT  # steps of a run that can be shortened
 
@@ -76,10 +77,13 @@ def time_run(
     )
     step = _step_seconds(run, task)
     training = Training(run, task)
-    few = replace(run, phase="tune", epochs=None, steps=NUM_TIMED_STEPS)
-    _, seconds = _timed(lambda: train(few, data=data, device=device, source=source))
+    # the mean over two seconds of steps counts what the median leaves out: a busy machine
+    count = min(training.num_steps, max(NUM_TIMED_STEPS, int(SECONDS / step)))
+    few = replace(run, phase="tune", epochs=None, steps=count)
+    record, seconds = _timed(lambda: train(few, data=data, device=device, source=source))
+    steps = record.seconds_per_step * record.steps
     # with one evaluation, and what a run costs beside its steps
-    tuning = max(0.0, seconds - step * NUM_TIMED_STEPS) + step * training.num_steps
+    tuning = seconds - steps + record.seconds_per_step * training.num_steps
     return RunTime(step, tuning, tuning + _judging_seconds(training))
 
 
