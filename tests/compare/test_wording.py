@@ -108,7 +108,7 @@ def test_identical_runs_of_both_arms_give_no_verdict_and_the_likely_reasons():
     assert verdict_sentence(summary) == (
         "No verdict between DualAdam and Adam + warm-up: their 12 pairs of runs have identical "
         "scores. Either the training does not use the optimizer that it is given, or both arms do "
-        "the same, or the metric is constant."
+        f"the same, or the metric is constant.{edge_sentence(summary)}"
     )
     other_curve = [replace(r, curve=()) if r.run.arm == "DualAdam" else r for r in copied]
     assert summarise(spec, other_curve).verdict == "equivalent"

@@ -15,7 +15,8 @@ def verdict_sentence(summary: Summary) -> str:
     assert d is not None, "the primary arm is not the control"
     arm, against, k = spec.primary.arm, spec.primary.against, summary.decimals
     if summary.verdict is Verdict.NO_VERDICT:
-        return f"No verdict between {arm} and {against}: {_why_nothing_differs(summary)}"
+        reason = _why_nothing_differs(summary)
+        return f"No verdict between {arm} and {against}: {reason}{edge_sentence(summary)}"
     mean = with_unit(f"{d.mean:+.{k}f}", metric)
     numbers = f"{mean} {d.ends(f'+.{k}f')}".rstrip() + f", {d.n} paired seeds"
     if metric.sign < 0:
