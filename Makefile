@@ -16,8 +16,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 	--constraint $(VENV)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-integrations check \
-	fmt release-check clean
+.PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-versions test-integrations \
+	check fmt release-check clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -78,6 +78,23 @@ test-lowest:  ## run the fast tests with the oldest dependencies that are allowe
 	@$(LOWEST)/bin/uv pip list --python $(LOWEST)/bin/python
 	@$(LOWEST)/bin/python -m pytest -n $(WORKERS) --dist loadfile -o filterwarnings=default \
 		$(ROOMS:%=tests/%) --ignore tests/compare/test_dask.py
+
+# A torch other than the pinned one may be a CUDA build of several gigabytes.
+# Versions that are not here are named and left out. Warnings are not errors, as above.
+TORCHS ?= 2.6.0 2.8.0 2.10.0 2.13.0
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+OF_VERSIONS := tests/optim tests/callbacks --ignore tests/optim/test_kernel_build.py \
+	--ignore tests/optim/test_triton.py
+
+test-versions:  ## run the optimizers' tests with other versions of torch and Python
+	@for python in $(PYTHONS); do for torch in $(TORCHS); do \
+		at=.venv-versions/$$python-$$torch; echo "== $$python, torch $$torch"; \
+		$$python -m venv $$at 2>/dev/null && { echo "torch==$$torch" > $$at/constraints.txt; \
+		$$at/bin/python -m pip install --quiet --disable-pip-version-check \
+			--constraint $$at/constraints.txt torch --editable '.[test,theory]'; } \
+			|| { echo "not to be had here"; continue; }; \
+		$$at/bin/python -m pytest -q -o filterwarnings=default $(OF_VERSIONS) || true; \
+	done; done
 
 # curvlinops needs backpack, and backpack asks for torchvision, which it does not use here.
 # The wheel of torchvision breaks transformers beside a CPU build of torch: hence --no-deps.

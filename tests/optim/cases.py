@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from oracle import Oracle
 from torch import Tensor
@@ -25,6 +27,17 @@ PATHS: dict[str, dict[str, Any]] = {
 }
 BIT_EXACT = ("loop", "foreach")  # paths whose order of operations is torch's
 HALF = (torch.float16, torch.bfloat16)
+
+# What older versions of torch lack: docs/versions.md
+IS_DECOUPLED = "decoupled_weight_decay"  # the key of a group
+marks_decay = pytest.mark.skipif(
+    IS_DECOUPLED not in torch.optim.AdamW([torch.ones(1, requires_grad=True)]).param_groups[0],
+    reason="Adam of this torch does not say whether its decay is decoupled",
+)
+compiles = pytest.mark.skipif(
+    torch.__version__.startswith("2.6.") and sys.version_info >= (3, 13),
+    reason="the compiler of torch 2.6 stops with an error of its own on Python 3.13",
+)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import BIT_EXACT, ROWS, Case, assert_same_bits, state_bits
+from cases import BIT_EXACT, ROWS, Case, assert_same_bits, marks_decay, state_bits
 
 from dualadam import DualAdam
 
@@ -121,6 +121,7 @@ def test_a_state_of_torch_continues_here_and_is_handed_back(
     assert_same_bits(state_bits(straight, reference), state_bits(params, optimizer))
 
 
+@marks_decay
 def test_decay_stays_decoupled_when_adamw_takes_the_state_back():
     case = Case("decay", {"lr": 1e-2, "weight_decay": 0.1})
     params = case.make_params()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import PATHS, assert_same_bits, randn, state_bits
+from cases import PATHS, assert_same_bits, compiles, randn, state_bits
 
 from dualadam import DualAdam, diagnose, fused_status
 
@@ -77,6 +77,7 @@ def test_under_another_default_device_the_step_and_the_diagnosis_are_the_same(
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside torch's compiler
+@compiles
 def test_a_compiled_fused_step_names_its_device_too():
     """Settings become tensors in the graph."""
     outcomes = []

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
+from cases import marks_decay
 from torch import nn
 
 from dualadam import DualAdam, InvAdam, decay_groups, switch_rate_for
@@ -185,6 +187,7 @@ def test_a_state_of_another_kind_of_optimizer_is_refused_by_its_keys():
         DualAdam([weight]).load_state_dict(theirs.state_dict())
 
 
+@marks_decay
 def test_loading_adams_coupled_decay_warns_that_it_is_decoupled_here():
     weight = weights()[0]
     with pytest.warns(
@@ -323,3 +326,39 @@ def test_amsgrad_is_refused_in_a_sentence_and_false_is_not(optimizer):
     with pytest.raises(ValueError, match=r"amsgrad must be False, got True: it has no counterpart"):
         optimizer(weights(), amsgrad=True)
     assert "amsgrad" not in optimizer(weights(), amsgrad=False).param_groups[0]
+
+
+@BOTH
+@pytest.mark.parametrize("as_tensor", [False, True])
+@pytest.mark.parametrize(("factor", "shown"), [(-0.5, "-0.05"), (math.nan, "nan")])
+def test_a_schedule_that_leaves_the_range_is_refused_before_anything_changes(
+    optimizer, as_tensor: bool, factor: float, shown: str
+):
+    params = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    lr = T(0.1, dtype=torch.float64) if as_tensor else 0.1
+    made = optimizer([{"params": [p], "lr": copy.deepcopy(lr)} for p in params])
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        made, [lambda step: 1.0, lambda step: 1.0 if step < 2 else factor]
+    )
+    for step in range(3):
+        for param in params:
+            param.grad = torch.full_like(param, 0.1)
+        if step < 2:
+            made.step()
+            schedule.step()
+    before = [p.detach().clone() for p in params]
+    with pytest.raises(
+        ValueError, match=rf"lr must be at least 0, got {shown}.* in parameter grou"
+    ):
+        made.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, params, strict=True))
+    assert {float(state["step"]) for state in made.state.values()} == {2}
+
+
+def test_a_schedule_that_ends_at_0_may_end_a_rounding_below_it():
+    param = torch.ones(2, requires_grad=True)
+    optimizer = DualAdam([param], lr=0.1)
+    optimizer.param_groups[0]["lr"] = -1e-18
+    param.grad = torch.ones(2)
+    optimizer.step()
+    assert optimizer.state[param]["step"] == 1

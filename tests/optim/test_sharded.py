@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from sharded_cases import CASES, PATHS
+import torch
+from sharded_cases import CASES, PATHS, SHARDED
 
 PROGRAM = Path(__file__).with_name("sharded_program.py")
 
@@ -50,7 +51,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
 )
 def test_in_every_process(results: list[dict[str, str]], world_size: int, case: str, path: str):
     """The name of the case is the sentence."""
+    if case in SHARDED and not hasattr(torch.cpu.Stream, "record_event"):
+        pytest.skip("FSDP2 of this torch does not run on the CPU")
     of_processes = results[:2] if world_size == 2 else results[2:]
     for result in of_processes:
-        last = list(result.values())[-1]  # a case that fails in one process stops the other
+        last = list(result.values())[-1:]  # a case that fails in one process stops the other
         assert result.get(f"{case}, {path}", f"not reached after {last}") == "passed"

@@ -19,6 +19,7 @@ from dualadam.optim.state import moment_dtype, state_dtype_name
 
 OPTIONAL_FLAGS = ("foreach", "fused")  # None leaves the choice to torch's rule
 FLAGS = (*OPTIONAL_FLAGS, "maximize", "capturable", "differentiable", "stochastic_rounding")
+ROUNDING = 1e-12  # schedules that end at 0 by repeated multiplication end this far below it
 TORCHS_NAMES = {"eps": "epsilon", "weight_decay": "weight_decay"}
 
 
@@ -94,6 +95,24 @@ def _check_numbers(settings: Mapping[str, Any], known: list[str]) -> None:
             raise ValueError(
                 f"switch_rate must be in [0, 1], got {switch_rate}. "
                 "switch_rate_for(total_steps) gives one."
+            )
+
+
+def check_rates(groups: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a learning rate that a schedule has made negative or nan, before anything changes.
+
+    A tensor on another device is not read, because that would wait for the device.
+    """
+    for index, group in enumerate(groups):
+        lr = group["lr"]
+        if isinstance(lr, Tensor):
+            if group["capturable"] or lr.device.type != "cpu":
+                continue
+            lr = lr.item()
+        if not lr >= -ROUNDING:
+            raise ValueError(
+                f"lr must be at least 0, got {lr} in parameter group {index}. Its schedule has "
+                "left the range: end the training or the schedule where lr is 0."
             )
 
 

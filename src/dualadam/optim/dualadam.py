@@ -25,7 +25,13 @@ from dualadam.optim._step.rounding import mix_number
 from dualadam.optim._step.seeds import begin_again, new_seed
 from dualadam.optim._step.settings import StepSettings
 from dualadam.optim._step.sharded import local_columns
-from dualadam.optim.checks import check_decay, check_params, check_settings, check_storage
+from dualadam.optim.checks import (
+    check_decay,
+    check_params,
+    check_rates,
+    check_settings,
+    check_storage,
+)
 from dualadam.optim.loading import completed_loading
 from dualadam.optim.schedule import HAND_OVER_KEYS, with_switch_rate
 from dualadam.optim.state import new_state, restored_step, state_dtype_name
@@ -86,12 +92,17 @@ class _AdamBase(Optimizer):
 
         Returns:
             What the closure returned, or None.
+
+        Raises:
+            ValueError: a schedule has made an lr negative or nan; nothing has changed then.
         """
         _check_graph_capture(self)
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not torch.compiler.is_compiling():
+            check_rates(self.param_groups)
         for group in self.param_groups:
             columns = Columns([], [], [], [], [], [])
             self._init_group(group, *columns)
