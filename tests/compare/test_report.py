@@ -70,6 +70,9 @@ STUDIES = {
 }
 
 
+PAPER = "https://arxiv.org/abs/2603.07122"  # a link that a reader may follow
+
+
 class Page(html.parser.HTMLParser):
     """The text of a page outside its style, and all attributes."""
 
@@ -117,13 +120,17 @@ def test_the_page_needs_nothing_but_itself(drawn, page):
     assert set(re.findall(r"https?://[^\s\"'<>]*", text)) <= {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
+        PAPER,
     }
     outside = [
         (tag, name, value)
         for tag, name, value in page.attributes
         if name in ("src", "href", "xlink:href", "srcset", "data")
     ]
-    assert all(value.startswith(("#", "data:")) for _, _, value in outside)
+    assert all(
+        value.startswith(("#", "data:")) or (tag, value) == ("a", PAPER)
+        for tag, _, value in outside
+    )
     assert not [tag for tag, *_ in page.attributes if tag in ("iframe", "object")]
     assert text.count("<script") == 1  # its own, for the tables
     assert not re.findall(r"url\((?!#)|@import", text)
@@ -198,7 +205,7 @@ def test_names_are_text_in_markdown_too(tmp_path):
     )
     for arm in parse_spec(ODD_NAMES).block[0].arm:
         assert page.cells.count(arm.name) >= 2
-    assert not [tag for tag, *_ in page.attributes if tag == "a"]
+    assert {value for tag, _, value in page.attributes if tag == "a"} == {PAPER}
 
 
 def test_a_folder_without_a_study_is_refused_on_the_command_line(tmp_path, capsys):
@@ -252,7 +259,7 @@ def test_ties_are_said_as_ties(tmp_path):
     folder_of(TINY, tmp_path)
     spec, records = with_scores((parse_spec(TINY), list(read_records(tmp_path))), scores)
     rows = score_rows(summarise(spec, records), spec.block[0])
-    assert [row.better_in for row in rows] == ["1 of 3 seeds, 2 ties", "", "0 of 3 seeds, 2 ties"]
+    assert [row.better_in for row in rows] == ["1 of 3 seeds, 2 ties", "-", "0 of 3 seeds, 2 ties"]
     scores["DualAdam"][0] = 99.0
     rows = score_rows(summarise(*with_scores((spec, records), scores)), spec.block[0])
     assert rows[2].better_in == "1 of 3 seeds, 1 tie"

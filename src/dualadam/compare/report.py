@@ -10,6 +10,7 @@ from typing import Any
 
 from dualadam.compare.determinism import determinism_sentence
 from dualadam.compare.execution import SPEC_FILE, read_records
+from dualadam.compare.explanations import optimizer_sentences, undecided_sentence
 from dualadam.compare.extension import extension_sentence
 from dualadam.compare.figures import Plot, draw
 from dualadam.compare.margin import margin_source
@@ -183,3 +184,12 @@ class Page:
             signatures=[(summary.label(row), row.signature) for row in summary.arms],
             shortcomings=list(shortcomings(summary)),
         )
+
+    @property
+    def optimizers(self) -> str:
+        """What the optimizers of this package are; empty where the study has none."""
+        return optimizer_sentences(self.summary.spec)
+
+    def undecided(self, block: Block) -> str:
+        """Return why arms of a block are not decided although their interval excludes 0."""
+        return undecided_sentence(self.summary, block.name)

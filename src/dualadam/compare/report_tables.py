@@ -76,7 +76,7 @@ def _score_row(summary: Summary, row: ArmSummary) -> ScoreRow:
         interval=row.interval.ends(f".{k}f") or "needs 3 seeds",
         n=str(row.interval.n),
         difference=_difference(d, k) if d else "control",
-        better_in=_better_in(summary, row) if d else "",
+        better_in=_better_in(summary, row) if d else "-",
         verdict=_verdict(summary, row),
         diverged=diverged,
     )
@@ -176,10 +176,20 @@ def common_rate_table(summary: Summary) -> Table | None:
     """Return the primary arms at common learning rates, or None where there are none."""
     if not summary.common:
         return None
-    primary, k = summary.spec.primary, summary.decimals
-    columns = ("Learning rate", primary.arm, primary.against, "Difference")
+    spec, k = summary.spec, summary.decimals
+    names, block = (spec.primary.arm, spec.primary.against), spec.primary_block.name
+    arms = [next(row for row in summary.arms if row.key == (block, name)) for name in names]
+    with_rate = [row for row in arms if any("switch_rate" in t.setting for t in row.tuning)]
+    columns = ["Learning rate", *names, "Difference"]
+    columns += [f"switch_rate of {row.arm}" for row in with_rate]
     rows = [
-        (f"{c.lr:.4g}", f"{c.first:.{k}f}", f"{c.against:.{k}f}", f"{c.difference:+.{k}f}")
+        (
+            f"{c.lr:.4g}",
+            f"{c.first:.{k}f}",
+            f"{c.against:.{k}f}",
+            f"{c.difference:+.{k}f}",
+            *(_switch_rate_at(row, c.lr) for row in with_rate),
+        )
         for c in summary.common
     ]
     return Table(columns, rows)
@@ -206,6 +216,12 @@ def _budget_cell(point: BudgetPoint) -> str:
     numbers = (point.expected, point.low, point.high)
     expected, low, high = (f"{x:.4g}" for x in numbers)
     return f"{expected} [{low}, {high}]"
+
+
+def _switch_rate_at(row: ArmSummary, lr: float) -> str:
+    """Return the switch_rate of an arm's point with this learning rate."""
+    settings = [point.setting for point in row.tuning if point.setting.get("lr") == lr]
+    return f"{settings[-1]['switch_rate']:.4g}" if settings else ""
 
 
 def cost_table(summary: Summary) -> Table:
