@@ -246,7 +246,7 @@ def test_below_three_seeds_no_interval_is_printed_anywhere(tmp_path, capsys, mor
         said = re.sub(r"Over the 450 test examples.*?\(bootstrap\)", "", said, flags=re.DOTALL)
         assert not re.findall(r"\[[-+]?\d+\.\d+,\s+[-+]?\d+\.\d+\]", said)
     assert math.isfinite(found.difference.mean)
-    assert "There is none: an interval needs 3 seeds." in texts[0]
+    assert "There is no interval: it needs 3 seeds." in texts[0]
     assert summary.primary.verdict is Verdict.NOT_DECIDED
     assert json.loads(texts[2])["arms"][0]["interval"]["low"] is None
 

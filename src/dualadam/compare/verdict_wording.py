@@ -67,7 +67,7 @@ def interval_sentence(summary: Summary) -> str:
     d, k = summary.primary.difference, summary.decimals
     assert d is not None, "the primary arm is not the control"
     if not d.ends(""):
-        return "There is none: an interval needs 3 seeds."
+        return "There is no interval: it needs 3 seeds."
     if not summary.spec.points:
         return "Nothing was tuned, so the interval is over the paired seeds alone."
     if d.with_choice is None:
