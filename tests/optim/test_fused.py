@@ -12,7 +12,7 @@ import torch
 from fused_cases import ALONE, assert_equal, bits, normal, take_steps, trained
 from torch import Tensor
 
-from dualadam import DualAdam, InvAdam
+from dualadam import DualAdam, InvAdam, fused_status
 from dualadam.optim._kernels.cpu import INSTRUCTION_SETS
 
 HALF = (torch.float16, torch.bfloat16)
@@ -129,6 +129,17 @@ def test_bits_do_not_depend_on_threads_or_instruction_set(
         )
     for outcome in outcomes[1:]:
         assert_equal(outcomes[0], outcome)
+
+
+def test_without_torchs_parallel_loop_one_thread_takes_the_same_step_and_the_status_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch before 2.10 has no ``torch_parallel_for``."""
+    values = [normal(n, seed=n) for n in (70_001, 31, 50_000)]
+    whole = bits(*trained("fused", values, 3, switch_rate=0.5))
+    monkeypatch.setattr("dualadam.optim._kernels.cpu.parallel_for", lambda: None)
+    assert_equal(whole, bits(*trained("fused", values, 3, switch_rate=0.5)))
+    assert "one thread" in fused_status().reason
 
 
 @pytest.mark.parametrize("dtype", HALF)
