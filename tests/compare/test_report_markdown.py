@@ -10,7 +10,8 @@ from compare_cases import folder_of
 from markdown_it import MarkdownIt
 
 from dualadam.compare.execution import StudyStore, read_records
-from dualadam.compare.report import markdown_text, write_report
+from dualadam.compare.report import write_report
+from dualadam.compare.report_form import markdown_text
 from dualadam.compare.spec_file import parse_spec
 
 BLOCKS = "# a\n\n> b\n- c\n1. d\n---\n```\ne\n```\n<b>f</b> | g | `h` <!-- i"
@@ -92,13 +93,13 @@ def test_no_string_makes_a_tag_a_heading_or_a_cell(hostile):
     assert page.count("<blockquote>") == 1
     assert len(re.findall("<img", page)) == hostile[0].count("](figures/")
     rows = re.findall(r"<tr>.*?</tr>", page, re.DOTALL)
-    assert {row.count("<t") - 1 for row in rows} <= {4, 9}
+    assert {row.count("<t") - 1 for row in rows} <= {3, 4, 9}  # budget, comparisons, arms
 
 
 def test_the_page_shows_the_same_strings(hostile):
     text = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", hostile[1])).split())
     assert all(" ".join(value.split()) in text for value in HOSTILE.values())
-    assert "<script" not in hostile[1]
+    assert hostile[1].count("<script") == 1  # the page's own, which sorts tables
 
 
 @pytest.mark.parametrize(
