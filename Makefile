@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar o
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-llm demo demo-llm docs test test-lowest test-versions test-integrations \
-	check fmt release-check clean
+	test-processors check fmt release-check clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -107,6 +107,12 @@ test-integrations: setup-llm $(VENV)/.ready-test  ## run the tests against other
 	@command -v chromium >/dev/null || ! command -v apt-get >/dev/null \
 		|| $$(command -v sudo) apt-get install --yes chromium
 	@$(BIN)/python -m pytest -n $(WORKERS) -m integration
+
+PROCESSORS := qemu-user g++-aarch64-linux-gnu libc6-dev-arm64-cross
+
+test-processors: setup  ## run the CPU kernel as on ARM and on old x86, emulated (Debian)
+	@$$(command -v sudo) apt-get install --yes --no-install-recommends $(PROCESSORS)
+	@$(BIN)/python -m pytest -m integration tests/optim/test_other_processors.py
 
 $(VENV)/.ready-docs: $(VENV)/.ready
 	@echo "Installing Sphinx and its theme"
