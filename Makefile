@@ -135,7 +135,7 @@ $(VENV)/.ready-release: $(VENV)/.ready
 	@$(PIP) --editable '.[dev,release]' | $(SHOW)
 	@touch $@
 
-release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (8 minutes)
+release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (minutes for each Python)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python release/check.py
 
 clean:  ## remove the environment, the runs and the caches

@@ -24,8 +24,8 @@ FRAMES = """<!doctype html><link rel="icon" href="data:,">
 <iframe src="{page}" width="390" height="800" style="border:0"></iframe>
 <iframe src="{page}" width="1400" height="900" style="border:0"></iframe><pre></pre>
 <script>
-// intervals [low, high] of table cells that are on two lines
-const broken = page => [...page.querySelectorAll("td")].flatMap(cell => {{
+// intervals [low, high] of cells and paragraphs that are on two lines
+const broken = page => [...page.querySelectorAll("td, p")].flatMap(cell => {{
   const node = cell.firstChild;
   return [...(node?.data ?? "").matchAll(/\\[[^\\]]*\\]/g)].filter(found => {{
     const range = page.createRange();

@@ -41,11 +41,11 @@ def _one_line(text: Markup) -> Markup:
 
 
 def _unbroken(text: str) -> str:
-    """Keep an interval, and a p value, on one line of a narrow column."""
-    number = r"([-+.\de]+)"
+    """Keep an interval, and a p value, on one line; markup stays markup."""
+    number, kind = r"([-+.\de]+)", type(text)
     text = re.sub(rf"\[{number}, {number}\]", "[\\1,\N{NO-BREAK SPACE}\\2]", text)
     text = re.sub(rf"{number} (?=\[)", "\\1\N{NO-BREAK SPACE}", text)
-    return re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text)
+    return kind(re.sub(r" p ([=<]) ", "\N{NO-BREAK SPACE}".join(("", "p", r"\1", "")), text))
 
 
 def _code(text: str) -> Markup:
