@@ -11,7 +11,7 @@ SHELL := bash
 # Shows of pip's output a line for each download of 5 MB or more.
 SHOW := awk '/Downloading .* MB\)/ { size = substr($$(NF-1), 2); n = split($$(NF-2), part, "/"); \
 	if (size + 0 >= 5) print "  downloading " part[n] ", " size " MB"; fflush() } \
-	/^Installing collected packages/ { print "  unpacking " NF - 3 " packages"; fflush() }'
+	/^Installing collected packages/ { print "  packages to unpack: " NF - 3; fflush() }'
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 	--constraint $(VENV)/constraints.txt
 
@@ -135,7 +135,7 @@ $(VENV)/.ready-release: $(VENV)/.ready
 	@$(PIP) --editable '.[dev,release]' | $(SHOW)
 	@touch $@
 
-release-check: $(VENV)/.ready-release  ## build a release and try it, upload nothing (minutes for each Python)
+release-check: $(VENV)/.ready-release  ## build a release and try it (minutes for each Python)
 	@PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python release/check.py
 
 clean:  ## remove the environment, the runs and the caches

@@ -75,7 +75,7 @@ def test_the_output_of_pip_becomes_a_line_for_each_large_download(tmp_path: Path
     assert run.stdout.splitlines() == [
         "  downloading torch-2.13.0-cp311.whl, 190.5 MB",
         "  downloading numpy-2.whl, 16.4 MB",
-        "  unpacking 3 packages",
+        "  packages to unpack: 3",
     ]
 
 
