@@ -87,14 +87,14 @@ OF_VERSIONS := tests/optim tests/callbacks --ignore tests/optim/test_kernel_buil
 	--ignore tests/optim/test_triton.py
 
 test-versions:  ## run the optimizers' tests with other versions of torch and Python
-	@for python in $(PYTHONS); do for torch in $(TORCHS); do \
+	@failed=0; for python in $(PYTHONS); do for torch in $(TORCHS); do \
 		at=.venv-versions/$$python-$$torch; echo "== $$python, torch $$torch"; \
 		$$python -m venv $$at 2>/dev/null && { echo "torch==$$torch" > $$at/constraints.txt; \
 		$$at/bin/python -m pip install --quiet --disable-pip-version-check \
 			--constraint $$at/constraints.txt torch --editable '.[test,theory]'; } \
 			|| { echo "not to be had here"; continue; }; \
-		$$at/bin/python -m pytest -q -o filterwarnings=default $(OF_VERSIONS) || true; \
-	done; done
+		$$at/bin/python -m pytest -q -o filterwarnings=default $(OF_VERSIONS) || failed=1; \
+	done; done; exit $$failed
 
 # curvlinops needs backpack, and backpack asks for torchvision, which it does not use here.
 # The wheel of torchvision breaks transformers beside a CPU build of torch: hence --no-deps.
