@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "_version": set(),
     "errors": set(),
     "optim": set(),
-    "flatness": BASE,
+    "flatness": {"optim", *BASE},
     "diffusion": {"optim", *BASE},
     "harness": BASE,
     "tasks": {"optim", *BASE},

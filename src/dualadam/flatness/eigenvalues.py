@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from dualadam.errors import InvalidValueError, NotConvergedError
 from dualadam.flatness.hessian import hessian_operator
@@ -82,7 +82,23 @@ def top_eigenvalues(
     References:
         R. B. Lehoucq, D. C. Sorensen, C. Yang, "ARPACK Users' Guide" (1998).
     """
-    n = loss.num_params
+    operator = hessian_operator(loss)
+    return extreme_eigenvalues(
+        operator, k, which=which, tol=tol, maxiter=maxiter, generator=generator
+    )
+
+
+def extreme_eigenvalues(
+    operator: LinearOperator,
+    k: int,
+    *,
+    which: Literal["LA", "SA", "LM"] = "LA",
+    tol: float = 1e-4,
+    maxiter: int = 100,
+    generator: torch.Generator | None = None,
+) -> TopEigenvalues:
+    """Return k extreme eigenvalues of a symmetric operator; everything as ``top_eigenvalues``."""
+    n = operator.shape[0]
     if not 1 <= k <= n:
         raise InvalidValueError(f"k must be in [1, {n}], the number of parameters, got {k}.")
     if which not in ("LA", "SA", "LM"):
@@ -91,7 +107,7 @@ def top_eigenvalues(
         raise InvalidValueError(f"tol must be at least 0 and finite, got {tol}.")
     if maxiter < 1:
         raise InvalidValueError(f"maxiter must be at least 1, got {maxiter}.")
-    operator, num_basis = hessian_operator(loss), max(20, 2 * k + 1)
+    num_basis = max(20, 2 * k + 1)
     if num_basis >= n:
         dense = operator @ np.eye(n, dtype=operator.dtype)
         values, vectors = np.linalg.eigh((dense + dense.T) / 2)
@@ -103,7 +119,8 @@ def top_eigenvalues(
         values, vectors = values[chosen], vectors[:, chosen]
     else:
         generator = generator_or_default(generator)
-        start = torch.randn(n, generator=generator, device=generator.device, dtype=loss.dtype)
+        dtype = torch.float64 if operator.dtype == np.float64 else torch.float32
+        start = torch.randn(n, generator=generator, device=generator.device, dtype=dtype)
         try:
             values, vectors = eigsh(
                 operator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from dualadam.flatness.probes import generator_or_default, random_signs
 
 @dataclass(frozen=True)
 class TraceEstimate:
-    """An estimate of the trace, in the unit of the loss.
+    """An estimate of a trace, in the unit of the loss.
 
     Attributes:
         value: the estimate.
@@ -80,6 +81,41 @@ def trace(
         M. F. Hutchinson, "A stochastic estimator of the trace of the influence matrix for Laplacian
         smoothing splines" (1990).
     """
+    generator = generator_or_default(generator)
+
+    def sample() -> float:
+        z = random_signs(loss, generator)
+        return torch.dot(z, loss.hvp(z)).item()
+
+    return mean_of_samples(sample, rtol=rtol, min_samples=min_samples, max_samples=max_samples)
+
+
+def mean_of_samples(
+    sample: Callable[[], float], *, rtol: float, min_samples: int, max_samples: int
+) -> TraceEstimate:
+    """Return the mean of unbiased samples, stopped as ``trace`` describes.
+
+    Raises:
+        InvalidValueError: an argument is out of range.
+    """
+    check_sampling(rtol, min_samples, max_samples)
+    samples: list[float] = []
+    while True:
+        samples.append(sample())
+        if len(samples) >= min_samples:
+            value = float(np.mean(samples))
+            standard_error = float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
+            converged = rtol > 0 and standard_error <= rtol * abs(value)
+            if converged or len(samples) == max_samples:
+                return TraceEstimate(value, standard_error, len(samples), converged)
+
+
+def check_sampling(rtol: float, min_samples: int, max_samples: int) -> None:
+    """Check when sampling may stop.
+
+    Raises:
+        InvalidValueError: an argument is out of range.
+    """
     if not 0.0 <= rtol < math.inf:
         raise InvalidValueError(f"rtol must be at least 0 and finite, got {rtol}.")
     if not 2 <= min_samples <= max_samples:
@@ -87,14 +123,3 @@ def trace(
             f"min_samples must be in [2, max_samples], got {min_samples} "
             f"with max_samples={max_samples}."
         )
-    generator = generator_or_default(generator)
-    samples: list[float] = []
-    while True:
-        z = random_signs(loss, generator)
-        samples.append(torch.dot(z, loss.hvp(z)).item())
-        if len(samples) >= min_samples:
-            value = float(np.mean(samples))
-            standard_error = float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
-            converged = rtol > 0 and standard_error <= rtol * abs(value)
-            if converged or len(samples) == max_samples:
-                return TraceEstimate(value, standard_error, len(samples), converged)

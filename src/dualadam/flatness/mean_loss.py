@@ -48,6 +48,8 @@ class MeanLoss:
 
     Attributes:
         names: names of the chosen parameters, in the order of a flat vector.
+        params: the parameters that are measured, those of the copy if there is one.
+        own_params: the same parameters of the caller's model, which an optimizer knows.
         num_params: length of a flat vector.
         device, dtype: of a flat vector.
 
@@ -92,8 +94,8 @@ class MeanLoss:
         self.model = copy.deepcopy(model).to(dtype) if dtype else model
         self.loss_fn, self.batches, self.num_examples = loss_fn, batches, num_examples or num_rows
         self._convert = functools.partial(convert, dtype=dtype) if dtype else lambda batch: batch
-        by_name = dict(self.model.named_parameters(remove_duplicate=False))
-        self.params = [by_name[name] for name in self.names]
+        self.params = [self.model.get_parameter(name) for name in self.names]
+        self.own_params = [model.get_parameter(name) for name in self.names]
         self.num_params = sum(p.numel() for p in self.params)
         self.device = self.params[0].device
         self.dtype = functools.reduce(torch.promote_types, (p.dtype for p in self.params))
@@ -147,6 +149,13 @@ class MeanLoss:
             name: part.view(p.shape)
             for name, part, p in zip(self.names, parts, self.params, strict=True)
         }
+
+    def by_batch(self) -> Iterator[tuple[Any, MeanLoss]]:
+        """Yield every batch with the loss of that batch alone, over the same parameters."""
+        for batch in self.batches:
+            part = copy.copy(self)
+            part.batches = [batch]
+            yield batch, part
 
     @contextmanager
     def moved_by(self, vector: Tensor) -> Iterator[None]:
