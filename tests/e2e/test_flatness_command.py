@@ -8,8 +8,9 @@ import os
 import pytest
 import torch
 
+from dualadam import InvAdam
 from dualadam.cli import main
-from dualadam.flatness import MeanLoss, top_eigenvalues
+from dualadam.flatness import MeanLoss, preconditioned_sharpness, top_eigenvalues
 from dualadam.tasks import get_task
 
 
@@ -28,6 +29,34 @@ def folder(tmp_path_factory):
             "task": "digits",
             "model": "small-cnn",
             "state_dict": {"layer.weight": torch.ones(3)},
+        },
+        "foreign optimizer": {
+            "task": "digits",
+            "model": "small-cnn",
+            "state_dict": weights,
+            "optimizer": "SGD",
+        },
+        "stateless": {
+            "task": "digits",
+            "model": "small-cnn",
+            "state_dict": weights,
+            "optimizer": "InvAdam",
+        },
+        "optimizer of another model": {
+            "task": "digits",
+            "model": "small-cnn",
+            "state_dict": weights,
+            "optimizer": "InvAdam",
+            "optimizer_state_dict": InvAdam([torch.ones(3, requires_grad=True)]).state_dict(),
+        },
+        "groups without names": {
+            "task": "digits",
+            "model": "small-cnn",
+            "state_dict": weights,
+            "optimizer": "InvAdam",
+            "optimizer_state_dict": InvAdam(
+                [{"params": [torch.ones(3, requires_grad=True)]} for _ in range(2)]
+            ).state_dict(),
         },
         "numbers": {"accuracy": 0.9},
         "list": [1, 2, 3],
@@ -54,23 +83,44 @@ def run(*arguments):
     return exit_.value.code
 
 
-def test_a_checkpoint_is_measured_drawn_and_stored_as_numbers(folder, tmp_path, capsys):
-    figure = tmp_path / "new" / "a.png"
-    options = ["--examples", 48, "--batch-size", 24, "--k", 2, "--out", figure]
-    assert run(folder / "named.pt", *options) == 0
-    printed = capsys.readouterr().out
-    assert "named.pt: small-cnn on 48 training examples of digits" in printed
-    assert figure.read_bytes().startswith(b"\x89PNG")
-    numbers = json.loads(figure.with_suffix(".json").read_text())
-
+def test_a_checkpoint_is_measured_drawn_and_stored_as_numbers(tmp_path, capsys):
     task = get_task("digits", subset=48)
     model = task.make_model("small-cnn")
-    model.load_state_dict(torch.load(folder / "bare.pt", weights_only=True))
     everything = list(task.batches(48, torch.Generator(), augment=False))
-    expected = top_eigenvalues(MeanLoss(model, task.loss, everything), 2).values
+    optimizer = InvAdam(model.named_parameters(), lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        task.loss(model, everything[0]).backward()
+        optimizer.step()
+    content = {
+        "task": "digits",
+        "model": "small-cnn",
+        "state_dict": model.state_dict(),
+        "optimizer": "InvAdam",
+        "optimizer_state_dict": optimizer.state_dict(),
+    }
+    torch.save(content, tmp_path / "trained.pt")
+    figure = tmp_path / "new" / "a.png"
+    options = ["--examples", 48, "--batch-size", 24, "--k", 2, "--out", figure]
+    assert run(tmp_path / "trained.pt", *options) == 0
+    printed = capsys.readouterr().out
+    assert "trained.pt: small-cnn on 48 training examples of digits" in printed
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert figure.with_stem("a.directions").read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads(figure.with_suffix(".json").read_text())
+
+    loss = MeanLoss(model, task.loss, everything)
+    expected = top_eigenvalues(loss, 2).values
     # float32; the error of an eigenvalue is its residual (1e-4) squared
     assert numbers["top"]["values"] == pytest.approx(expected.tolist(), rel=1e-5)
     assert f"{expected[0]:.4g}" in printed
+    seen = preconditioned_sharpness(loss, optimizer)
+    assert numbers["preconditioned"]["value"] == pytest.approx(seen.value, rel=1e-5)
+    assert numbers["preconditioned"]["threshold"] == pytest.approx(3800)
+    assert f"{seen.ratio:.3g} of 3800" in printed
+    assert numbers["highest_sharpness"] >= numbers["sharpness"]
+    for row in ("trace of the density", "relative flatness", "preconditioned sharpness"):
+        assert row in printed
     assert numbers["num_examples"] == 48
     assert set(numbers) >= {
         "loss",
@@ -79,6 +129,10 @@ def test_a_checkpoint_is_measured_drawn_and_stored_as_numbers(folder, tmp_path, 
         "density",
         "sharpness",
         "adaptive_sharpness",
+        "highest_sharpness",
+        "batch_sharpness",
+        "relative",
+        "slices",
         "settings",
     }
 
@@ -102,6 +156,22 @@ REFUSED = {
     "weights of another model": (
         ["other.pt"],
         "must fit the model 'small-cnn' of 'digits', got: Missing key(s)",
+    ),
+    "an unknown optimizer": (
+        ["foreign optimizer.pt"],
+        "'optimizer' must be one of Adam, AdamW, InvAdam, DualAdam in the checkpoint, got 'SGD'.",
+    ),
+    "an optimizer without its state": (
+        ["stateless.pt"],
+        "'optimizer_state_dict' must be the optimizer's state_dict() in the checkpoint",
+    ),
+    "the optimizer of another model": (
+        ["optimizer of another model.pt"],
+        "The InvAdam in the checkpoint must fit the model, got:",
+    ),
+    "groups without names": (
+        ["groups without names.pt"],
+        "must be saved with the names of its parameters, got none",
     ),
     "no weights": (["numbers.pt"], "with the key 'state_dict', got the keys: accuracy."),
     "a list": (["list.pt"], "with the key 'state_dict', got list."),

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dualadam.errors import InvalidValueError, MissingFileError
 from dualadam.harness.store import reading
+from dualadam.studies.checkpoint_flatness.optimizer import SavedOptimizer
 from dualadam.tasks import TASKS, FineTuning, Task
 
 
@@ -25,6 +27,7 @@ class Checkpoint:
         task, model: names as in ``dualadam list``.
         weights: the state_dict.
         language: how a language model was trained; None for images.
+        optimizer: what trained the model, if the file says so.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class Checkpoint:
     model: str
     weights: dict[str, Tensor]
     language: FineTuning | None
+    optimizer: SavedOptimizer | None = None
 
     def make_model(self, task: Task) -> nn.Module:
         """Return the model with these weights, on the task's device.
@@ -50,12 +54,21 @@ class Checkpoint:
             ) from error
         return model
 
+    def make_optimizer(self, model: nn.Module) -> Optimizer | None:
+        """Return the optimizer of the model, or None if the file has none.
+
+        Raises:
+            InvalidValueError: its state does not fit the model.
+        """
+        return None if self.optimizer is None else self.optimizer.make(model)
+
 
 def load_checkpoint(path: Path, task: str | None = None, model: str | None = None) -> Checkpoint:
     """Read a file saved by torch.save. Code in it is not executed.
 
     The file holds a state_dict, or a dict with ``state_dict`` and optionally ``task``, ``model``
-    and ``language`` (as in a spec).
+    and ``language`` (as in a spec), and ``optimizer`` (the name of the class) with
+    ``optimizer_state_dict``.
 
     Args:
         path: the file.
@@ -87,7 +100,7 @@ def load_checkpoint(path: Path, task: str | None = None, model: str | None = Non
     language = None
     if entry.language is not None:
         language = _fine_tuning(path, model, named.get("language") or {})
-    return Checkpoint(path, task, model, weights, language)
+    return Checkpoint(path, task, model, weights, language, SavedOptimizer.of(named))
 
 
 def _load(path: Path) -> dict[Any, Any]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dualadam.flatness import (
     MeanLoss,
-    SpectralDensity,
-    TopEigenvalues,
-    TraceEstimate,
+    m_sam_sharpness,
+    preconditioned_sharpness,
+    relative_flatness,
     sam_sharpness,
     spectral_density,
     top_eigenvalues,
@@ -22,66 +22,10 @@ from dualadam.flatness import (
 )
 from dualadam.harness.progress import Progress
 from dualadam.studies.checkpoint_flatness.checkpoint import Checkpoint
+from dualadam.studies.checkpoint_flatness.measures import FlatnessMeasures, FlatnessSettings
+from dualadam.studies.checkpoint_flatness.slices import slice_loss
+from dualadam.studies.checkpoint_flatness.stages import Stages
 from dualadam.tasks import TASKS, check_device, get_task
-
-
-@dataclass(frozen=True)
-class FlatnessSettings:
-    """What decides the numbers beside model and data.
-
-    Attributes:
-        k: how many of the largest eigenvalues; fewer if the model has fewer parameters.
-        rho, adaptive_rho: radii of the plain and of the adaptive sharpness.
-        num_steps, num_samples: of the spectral density.
-        max_samples: of the trace.
-        seed: of all random vectors.
-    """
-
-    k: int = 5
-    rho: float = 0.05
-    adaptive_rho: float = 0.5
-    num_steps: int = 40
-    num_samples: int = 3
-    max_samples: int = 200
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class FlatnessMeasures:
-    """Every measure of one model, in the unit of the loss where nothing else is said.
-
-    Attributes:
-        loss: the mean loss.
-        gradient_norm: per unit of the weights.
-        top: the largest eigenvalues of the Hessian.
-        trace: of the Hessian.
-        density: of the Hessian's eigenvalues.
-        sharpness, adaptive_sharpness: see ``sam_sharpness``.
-        num_params: of the model, those that need a gradient.
-        num_examples: that the loss is a mean of; tokens for a generator.
-    """
-
-    loss: float
-    gradient_norm: float
-    top: TopEigenvalues
-    trace: TraceEstimate
-    density: SpectralDensity
-    sharpness: float
-    adaptive_sharpness: float
-    num_params: int
-    num_examples: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the numbers, without the eigenvectors."""
-
-        def plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-            return {
-                name: value.tolist() if isinstance(value, np.ndarray) else value
-                for name, value in items
-                if name != "vectors"
-            }
-
-        return asdict(self, dict_factory=plain)
 
 
 @dataclass(frozen=True)
@@ -142,6 +86,7 @@ def measure_checkpoint(
         settings,
         dtype=dtype,
         num_examples=task.weight,
+        optimizer=checkpoint.make_optimizer(model),
         progress=progress,
     )
     return CheckpointFlatness(checkpoint, measures, batch_size * len(batches))
@@ -155,6 +100,7 @@ def measure_all(
     *,
     dtype: torch.dtype | None = None,
     num_examples: Callable[[Any], int] | None = None,
+    optimizer: Optimizer | None = None,
     progress: Progress | None = None,
 ) -> FlatnessMeasures:
     """Take every measure of a model.
@@ -162,6 +108,7 @@ def measure_all(
     Args:
         model, loss_fn, batches, dtype, num_examples: as for ``MeanLoss``.
         settings: None takes the defaults.
+        optimizer: for the preconditioned sharpness, as ``preconditioner`` takes it.
         progress: is told the measure, and the passes over the data.
 
     Raises:
@@ -180,26 +127,46 @@ def measure_all(
         (4, 64)
     """
     s, progress = settings or FlatnessSettings(), progress or Progress()
-    stages = _Stages(batches, progress)
+    stages = Stages(batches, progress, num_stages=8 if optimizer is None else 9)
     stages.start("loss and gradient", at_most=4)
     loss = MeanLoss(model, loss_fn, stages, dtype=dtype, num_examples=num_examples)
     count = sum(map(loss.num_examples, batches))
     s = replace(s, k=min(s.k, loss.num_params))
     value, gradient_norm = loss.value(), torch.linalg.vector_norm(loss.gradient()).item()
-    stages.start("sharpness", at_most=6)
+    stages.start("sharpness", at_most=8 + 4 * s.sharpness_steps)
     sharpness = sam_sharpness(loss, s.rho)
     adaptive_sharpness = sam_sharpness(loss, s.adaptive_rho, adaptive=True)
+    highest = sam_sharpness(loss, s.rho, num_steps=s.sharpness_steps)
+    highest_adaptive = sam_sharpness(
+        loss, s.adaptive_rho, adaptive=True, num_steps=s.sharpness_steps
+    )
+    stages.start("sharpness batch by batch")
+    batch_sharpness = m_sam_sharpness(loss, s.rho)
     stages.start("top eigenvalues")
     top = top_eigenvalues(loss, s.k, generator=_seeded(s.seed))
     stages.start("trace", at_most=s.max_samples)
     estimate = trace(loss, max_samples=s.max_samples, generator=_seeded(s.seed + 1))
-    stages.start("spectral density", at_most=s.num_samples * s.num_steps)
+    stages.start("relative flatness", at_most=s.max_relative_samples)
+    relative = None
+    if any(p.ndim >= 2 for p in loss.params):
+        relative = relative_flatness(
+            loss, max_samples=s.max_relative_samples, generator=_seeded(s.seed + 3)
+        )
+    stages.start("spectral density", at_most=s.max_density_samples * s.num_steps)
     density = spectral_density(
         loss,
         num_steps=s.num_steps,
-        num_samples=s.num_samples,
+        rtol=s.density_rtol,
+        min_samples=min(10, s.max_density_samples),
+        max_samples=s.max_density_samples,
         generator=_seeded(s.seed + 2),
     )
+    stages.start("slices of the loss", at_most=s.num_distances * (s.num_distances + 2))
+    slices = slice_loss(loss, s.radius, s.num_distances, _seeded(s.seed + 4))
+    preconditioned = None
+    if optimizer is not None:
+        stages.start("preconditioned sharpness")
+        preconditioned = preconditioned_sharpness(loss, optimizer, generator=_seeded(s.seed + 5))
     stages.finish()
     return FlatnessMeasures(
         loss=value,
@@ -209,6 +176,12 @@ def measure_all(
         density=density,
         sharpness=sharpness,
         adaptive_sharpness=adaptive_sharpness,
+        highest_sharpness=highest,
+        highest_adaptive_sharpness=highest_adaptive,
+        batch_sharpness=batch_sharpness,
+        relative=relative,
+        slices=slices,
+        preconditioned=preconditioned,
         num_params=loss.num_params,
         num_examples=count,
     )
@@ -216,31 +189,3 @@ def measure_all(
 
 def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-class _Stages:
-    """The batches; they report the measure being taken and count the passes over them."""
-
-    NUM_STAGES = 5
-
-    def __init__(self, batches: Sequence[Any], progress: Progress) -> None:
-        self.batches, self.progress = batches, progress
-        self.stage: str | None = None
-        progress.start(self.NUM_STAGES, 0)
-
-    def start(self, stage: str, at_most: int | None = None) -> None:
-        """Begin a measure of at most this many passes."""
-        self.finish()
-        self.stage, self.num_passes = stage, 0
-        self.limit = "" if at_most is None else f" of at most {at_most}"
-        self.progress.running([stage])
-
-    def finish(self) -> None:
-        """End the present measure."""
-        if self.stage is not None:
-            self.progress.finished(self.stage)
-
-    def __iter__(self) -> Iterator[Any]:
-        self.num_passes += 1
-        self.progress.running([f"{self.stage}, pass {self.num_passes}{self.limit}"])
-        yield from self.batches
