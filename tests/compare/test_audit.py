@@ -190,7 +190,9 @@ def test_a_training_that_was_an_object_needs_it_again(folder):
         line["run"]["task"] = "python:make"
     write_lines(folder, lines)
     (one,) = audit(folder, runs=1).replays
-    assert one.error == ("python:make was given as an object: audit it from Python, with what=.")
+    assert one.error == (
+        "python:make was given as an object: call dualadam.compare.audit.audit with what=make."
+    )
 
 
 def test_an_unfinished_study_and_a_folder_without_one_are_refused(folder, tmp_path, capsys):

@@ -174,6 +174,19 @@ def test_a_run_that_raises_is_told_by_arm_seed_file_and_line_and_the_others_fini
     assert len((tmp_path / "out" / "runs.jsonl").read_text().splitlines()) == 4 + 4
 
 
+def test_a_fault_of_every_arms_first_run_stops_the_study_until_it_is_mended(tmp_path: Path):
+    mended = tmp_path / "mended"
+    fault = f"if not __import__('os').path.exists({str(mended)!r}): raise KeyError('lost')"
+    source = write(tmp_path, fault)
+    with pytest.raises(RuntimeError, match=r"^2 of 4 runs failed") as error:
+        run(tmp_path / "out", source)
+    assert "every arm failed with the same error: the other 2 runs were not started" in str(
+        error.value
+    )
+    mended.touch()
+    assert len(run(tmp_path / "out", source)) == 2 * 2 + 2 * 3
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGALRM")
 def test_a_run_that_hangs_ends_at_the_timeout(tmp_path: Path):
     source = write(tmp_path, "if run.seed == 1: __import__('time').sleep(60)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from torch import nn
 from dualadam.compare import Problem, Result, compare
 from dualadam.compare.arms import Choice, arm_tables, primary_arms, range_around
 from dualadam.compare.spec_file import load_study_spec
-from dualadam.tasks.pickled import code_fingerprint
+from dualadam.errors import last_line
+from dualadam.harness.progress import Progress
+from dualadam.tasks.pickled import code_fingerprint, pickled_source
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
 SMALL = {"lr": 1e-2, "steps": 6, "batch_size": 8, "points": 2, "seeds": 2, "workers": 0}
@@ -84,6 +87,30 @@ def test_a_second_call_repeats_nothing_and_changed_code_is_refused(result: Resul
 def test_a_problem_itself_can_be_compared(tmp_path: Path):
     found = compare(make(), **SMALL | {"margin": 0.5}, out=tmp_path)
     assert found.summary.margin == 0.5
+
+
+def test_a_live_study_writes_its_page_while_it_runs(tmp_path: Path):
+    pages: list[str] = []
+
+    class Reading(Progress):
+        def running(self, labels):
+            pages.append((tmp_path / "report.html").read_text())
+
+    compare(make(), **SMALL, out=tmp_path, live=True, progress=Reading())
+    assert all("Not finished, no verdict yet" in page for page in pages)
+    assert len(pages) == 3 * 2 + 3 * 2
+    assert "Not finished" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_function_that_travels_keeps_the_name_of_its_file():
+    def fails() -> None:
+        raise KeyError("lost")
+
+    arrived = pickle.loads(pickled_source(fails).pickled)
+    with pytest.raises(KeyError) as caught:
+        arrived()
+    line = fails.__code__.co_firstlineno + 1
+    assert last_line(caught.value).startswith(f"KeyError: 'lost' ({__file__}, line {line},")
 
 
 def test_a_function_that_cannot_be_pickled_is_refused_with_its_name(tmp_path: Path):

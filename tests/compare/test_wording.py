@@ -118,6 +118,19 @@ def judged(spec, arm):
     return [r for r in drawn_records(spec) if (r.run.phase, r.run.arm) == ("judge", arm)]
 
 
+def test_a_seed_without_effect_gives_no_verdict_though_the_arms_differ():
+    spec = parse_spec(TINY).model_copy(update={"seeds": 12})
+    scores = {"DualAdam": [90.0] * 12, "Adam + warm-up": [80.0] * 12}
+    summary = summarise(*with_scores((spec, drawn_records(spec)), scores))
+    assert summary.verdict == "no verdict"
+    assert (
+        "each has the same score in all 12 seeds, so nothing says how much chance changes it."
+        in verdict_sentence(summary)
+    )
+    varied = {"DualAdam": [90.0] * 12, "Adam + warm-up": [80.0] * 11 + [80.1]}
+    assert summarise(*with_scores((spec, drawn_records(spec)), varied)).verdict == "better"
+
+
 def test_a_constant_metric_gives_no_verdict():
     spec = parse_spec(TINY).model_copy(update={"seeds": 12})
     scores = {"DualAdam": [100.0] * 12, "Adam + warm-up": [100.0] * 12}

@@ -117,6 +117,12 @@ def read_records(folder: Path) -> Iterator[Record]:
     return read_lines(folder / RUNS_FILE, Record.from_json)
 
 
+def _is_one_fault(failures: list[tuple[Run, Exception]], runs: list[Run]) -> bool:
+    """Whether every arm of the runs failed, and all with the same error."""
+    arms, failed = ({(r.block, r.arm) for r in some} for some in (runs, [r for r, _ in failures]))
+    return failed == arms and len({str(error) for _, error in failures}) == 1
+
+
 def execute(
     plan: Plan,
     store: StudyStore,
@@ -142,7 +148,8 @@ def execute(
             see ``extend.py``. The store's spec then says which.
 
     Raises:
-        FailedRunsError: some runs raised. All others have been made.
+        FailedRunsError: some runs raised. All others have been made, unless every arm's first
+            run failed with the same error.
         InvalidValueError: a range would have to be widened after judged runs.
     """
     progress = progress or Progress()
@@ -169,13 +176,24 @@ def execute(
     def perform(runs: list[Run]) -> None:
         missing = [run for run in runs if run.key not in store]
         failures = run_window(
-            missing, submit, width, store.add, label=lambda run: run.label, progress=progress
+            missing,
+            submit,
+            width,
+            store.add,
+            label=lambda run: run.label,
+            progress=progress,
+            give_up=lambda failures: not store.records and _is_one_fault(failures, runs),
         )
         if failures:
             lines = "\n".join(f"  {run.label}: {error}" for run, error in failures)
+            left = len(missing) - len(failures) - sum(run.key in store for run in missing)
+            stopped = (
+                "No run finished, and every arm failed with the same error: the other "
+                f"{left} runs were not started.\n"
+            )
             raise FailedRunsError(
                 f"{len(failures)} of {len(runs)} runs failed:\n{lines}\n"
-                f"What finished is in {store.path}."
+                f"{stopped if left else ''}What finished is in {store.path}."
             )
 
     def tune(plan: Plan) -> list[Record]:

@@ -17,6 +17,7 @@ from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.continued import continued
 from dualadam.compare.determinism import check_determinism
 from dualadam.compare.execution import check_unchanged, execute, open_study
+from dualadam.compare.live import LiveReport
 from dualadam.compare.optimizers import find_entry
 from dualadam.compare.own_task import bind_task, check_own_task
 from dualadam.compare.plan import make_plan
@@ -58,6 +59,7 @@ def compare(
     progress: Progress | None = None,
     extend: bool = False,
     hours: float | None = None,
+    live: bool = False,
     **fields: Any,
 ) -> Result:
     """Compare optimizers on a training of your own, or on a built-in task.
@@ -98,6 +100,7 @@ def compare(
             by a factor of 4, for all arms alike, up to three times.
         hours: in which the study should end; points and seeds are then chosen to fit, after timing
             the training.
+        live: whether ``report.html`` is kept fresh while the study runs.
         fields: further keys of a spec, such as ``schedule``, ``accumulate`` or ``flatness``.
 
     Raises:
@@ -132,13 +135,13 @@ def compare(
     else:
         for note in check_machine(spec, data=data, device=device):
             warnings.warn(note, stacklevel=2)
+    progress = progress or choose_progress()
     if hours is not None:
         timers = choose_executor(workers, threads, device, cluster)
         spec, said = plan_for_hours(
             spec, folder, hours, timers, device=device, data=data, source=source
         )
-        if progress is not None:
-            progress.said(said)
+        progress.said(said)
     executors = choose_executor(workers, threads, device, cluster)
     return run_study(
         spec,
@@ -149,6 +152,7 @@ def compare(
         data=data,
         progress=progress,
         extend=extend,
+        live=live,
     )
 
 
@@ -162,11 +166,16 @@ def run_study(
     data: str | None = None,
     progress: Progress | None = None,
     extend: bool = False,
+    live: bool = False,
 ) -> Result:
     """Make the runs that a folder lacks, write the report and return the result."""
     with open_study(folder, spec) as store:
         check_unchanged(store, spec)
-        with progress or choose_progress() as shown, executors as (executor, width):
+        with (
+            progress or choose_progress() as told,
+            LiveReport(store, told) if live else contextlib.nullcontext(told) as shown,
+            executors as (executor, width),
+        ):
             plan = make_plan(spec)
             said = check_determinism(
                 plan, folder, executor, data=data, device=device, source=source

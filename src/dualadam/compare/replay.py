@@ -91,7 +91,8 @@ def replay(
     try:
         if run.task.startswith("python:") and source.pickled is None:
             raise InvalidValueError(
-                f"{run.task} was given as an object: audit it from Python, with what=."
+                f"{run.task} was given as an object: call "
+                f"dualadam.compare.audit.audit with what={run.task.rpartition(':')[2]}."
             )
         if run.own_loop is not None:
             future = executor.submit(

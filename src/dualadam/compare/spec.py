@@ -260,7 +260,11 @@ class Spec(_Table):
         if (self.train == "command") != (self.command is not None):
             refuse('must be given with train = "command", and only then', "command")
         if self.direction is None:
-            refuse('must be given with train: "higher" or "lower" scores are better', "direction")
+            refuse(
+                'must be given with train: "higher" or "lower" scores are better; without a spec, '
+                "--set direction=lower or higher",
+                "direction",
+            )
         for key in LOOP_KEYS:
             if getattr(self, key) != type(self).model_fields[key].default and key != "batch_size":
                 refuse("must be left out: your own loop decides it", key)

@@ -153,8 +153,16 @@ def _compare(
         spread = choice_spread(trials[row.key], trials[reference.key], rng)
         difference = add_choice(difference, spread, decides=spec.interval == "with choice")
     nothing_differs = row.judged_alike(reference) or len({*row.scores, *reference.scores}) == 1
-    decided = Verdict.NO_VERDICT if nothing_differs else stats.verdict(difference, margin)
+    no_noise = nothing_differs or _seed_is_without_effect(row, reference)
+    decided = Verdict.NO_VERDICT if no_noise else stats.verdict(difference, margin)
     return replace(row, difference=difference, verdict=decided)
+
+
+def _seed_is_without_effect(row: ArmSummary, reference: ArmSummary) -> bool:
+    """Whether each arm has one score in all seeds: an interval over them has no width."""
+    if row.diverged or reference.diverged:  # the same worst score is a real outcome
+        return False
+    return len({*row.scores}) == len({*reference.scores}) == 1
 
 
 def _adjust(rows: list[ArmSummary], primary: ArmSummary) -> list[ArmSummary]:

@@ -52,6 +52,11 @@ def _why_nothing_differs(summary: Summary) -> str:
             f"their {n} pairs of runs have identical scores. Either the training does not use "
             "the optimizer that it is given, or both arms do the same, or the metric is constant."
         )
+    if len({*first.scores, *against.scores}) > 1:
+        return (
+            f"each has the same score in all {n} seeds, so nothing says how much chance changes "
+            "it. Either the training sets a seed of its own, or the metric is too coarse."
+        )
     return (
         f"all {2 * n} runs have the score {first.scores[0]:g}. The metric is constant: choose "
         "one that tells models apart, a harder task, or more test examples."

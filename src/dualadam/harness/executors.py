@@ -26,10 +26,11 @@ def run_window(
     *,
     label: Callable[[P], str],
     progress: Progress,
+    give_up: Callable[[list[tuple[P, Exception]]], bool] = lambda failures: False,
 ) -> list[tuple[P, Exception]]:
     """Run all pieces, at most ``width()`` at a time, and keep every record as soon as it exists.
 
-    A piece that raises does not stop the others.
+    A piece that raises does not stop the others, unless ``give_up`` says so.
 
     Args:
         pieces: what to run, in this order.
@@ -38,6 +39,7 @@ def run_window(
         keep: stores a record; an exception from it ends the study.
         label: names a piece for the progress.
         progress: is told which pieces run and which are finished.
+        give_up: whether the failures so far are a reason to start no more pieces.
 
     Returns:
         The pieces that raised, with their exceptions.
@@ -57,6 +59,8 @@ def run_window(
                 record = future.result()
             except Exception as error:
                 failures.append((piece, error))
+                if give_up(failures):
+                    waiting.clear()
             else:
                 keep(record)
                 progress.finished(label(piece))

@@ -13,7 +13,7 @@ class Verdict(StrEnum):
     EQUIVALENT = "equivalent"  # the interval lies within the margin
     NOT_DECIDED = "not decided"  # the interval allows more than one outcome
     DEMONSTRATION = "demonstration"  # too few seeds for a verdict, whatever the interval says
-    NO_VERDICT = "no verdict"  # nothing differs between the arms, not even by noise
+    NO_VERDICT = "no verdict"  # nothing differs between the arms, or between the seeds
     CONTROL = "control"  # the arm that the others are compared with
     HELD = "held"  # theory and measurement agree
     NOT_HELD = "not held"

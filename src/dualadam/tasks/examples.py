@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from dualadam.errors import InvalidTypeError, InvalidValueError
+from dualadam.errors import DualAdamError, InvalidTypeError, InvalidValueError, last_line
 from dualadam.tasks.splits import split_generator
 from dualadam.tasks.structure import map_tensors, num_rows, tensors_of
 
@@ -72,11 +73,26 @@ class Epochs(Examples):
 
     def __init__(self, name: str, function: Callable[[torch.Generator], Any]) -> None:
         self.name, self.function, self.limit = name, function, None
-        sizes = [num_rows(batch) for batch in self._epoch(torch.Generator().manual_seed(0))]
+        _check_argument(name, function)
+        try:
+            sizes = [self._size(batch) for batch in self._epoch(torch.Generator().manual_seed(0))]
+        except DualAdamError:
+            raise
+        except Exception as error:  # the user's code may raise anything
+            raise InvalidValueError(f"{name} raised {last_line(error)}.") from error
         if not sizes:
             raise InvalidValueError(f"{name} must yield batches, got none in an epoch.")
         self.batch_size = sizes[0]
         super().__init__(sum(size for size in sizes if size == self.batch_size))
+
+    def _size(self, batch: Any) -> int:
+        try:
+            return num_rows(batch)
+        except ValueError as error:
+            raise InvalidValueError(
+                f"{self.name} must yield tensors, or tuples, lists or dictionaries of tensors "
+                f"with the same number of rows, got {type(batch).__name__}: {error}."
+            ) from error
 
     def _epoch(self, generator: torch.Generator) -> Iterator[Any]:
         batches = self.function(generator)
@@ -141,6 +157,19 @@ def examples_of(name: str, data: Any, collate: Callable[[list[Any]], Any] | None
         f"{name} must be a Dataset, tensors with the same number of rows, or a function that "
         f"returns the batches of one epoch, got {type(data).__name__}."
     )
+
+
+def _check_argument(name: str, function: Callable[..., Any]) -> None:
+    """Refuse a function that does not take the generator."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"{name} must be a function of one argument, the torch.Generator that decides the "
+            f"order of an epoch: {error}."
+        ) from None
+    except ValueError:  # a function in C has no signature
+        return
 
 
 def _is_dataset(data: Any) -> bool:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from dualadam.errors import (
+    DualAdamError,
     InvalidTypeError,
     InvalidValueError,
     MissingFileError,
@@ -163,7 +164,10 @@ def own_task(name: str, source: Source = HERE) -> ProblemEntry:
             f"{name} must return a dualadam.compare.Problem, got {type(problem).__name__}. "
             "A function that trains by itself takes one argument, the run (a Trial)."
         )
-    num_train = ProblemTask(problem, LoadOptions()).num_train
+    try:
+        num_train = ProblemTask(problem, LoadOptions()).num_train
+    except DualAdamError as error:
+        raise InvalidValueError(f"{name}: {error}") from error
     return ProblemEntry(
         name=name,
         summary=problem.summary or name,

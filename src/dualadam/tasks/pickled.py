@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import io
+from collections import ChainMap
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
 from dualadam.errors import InvalidValueError, MissingExtraError
 from dualadam.tasks.own import Source
+
+DYNAMIC = "<dynamic-code>"  # what cloudpickle 3.1.3 and later writes for the name of a file
 
 
 def pickled_source(function: Callable[..., Any]) -> Source:
@@ -25,15 +29,28 @@ def pickled_source(function: Callable[..., Any]) -> Source:
         raise MissingExtraError(
             "A function travels by cloudpickle: pip install 'dualadam[bench]'."
         ) from error
+    file = io.BytesIO()
     try:
-        pickled = cloudpickle.dumps(function)
+        _pickler(cloudpickle.Pickler)(file).dump(function)
     except Exception as error:  # a user's object may raise anything
         name = getattr(function, "__qualname__", repr(function))
         raise InvalidValueError(
             f"{name} must be picklable, to reach the worker processes: {error}. "
             "Make such objects inside the function."
         ) from error
-    return Source(pickled=pickled, fingerprint=code_fingerprint(function))
+    return Source(pickled=file.getvalue(), fingerprint=code_fingerprint(function))
+
+
+def _pickler(base: Any) -> Any:
+    """Return cloudpickle's pickler, which keeps the files' names for the places in errors."""
+    reduce_code = base.dispatch_table[CodeType]
+
+    def with_file(code: CodeType) -> tuple[Any, ...]:
+        made, arguments = reduce_code(code)
+        return made, tuple(code.co_filename if a == DYNAMIC else a for a in arguments)
+
+    table = ChainMap({CodeType: with_file}, base.dispatch_table)
+    return type("Pickler", (base,), {"dispatch_table": table})
 
 
 def code_fingerprint(function: Callable[..., Any]) -> str:

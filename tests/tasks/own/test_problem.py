@@ -135,6 +135,9 @@ EMPTY = [
     ({"test": []}, "test must not be empty"),
     ({"train": 7}, "train must be a Dataset, tensors with the same number of rows, or a function"),
     ({"train": lambda generator: []}, "train must yield batches, got none in an epoch."),
+    ({"train": lambda: []}, "train must be a function of one argument, the torch.Generator"),
+    ({"train": lambda generator: 1 / 0}, "train raised ZeroDivisionError: division by zero ("),
+    ({"train": lambda generator: [object()]}, "of tensors with the same number of rows, got obj"),
     ({"train": epoch}, "train is a function, of which no part can be held out"),
 ]
 

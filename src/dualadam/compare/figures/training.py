@@ -35,6 +35,8 @@ def curves(summary: Summary) -> Plot | None:
             _band(below, steps, losses, style)
     if scores:
         above.set_ylim(*_limits(scores))
+    else:
+        _say(above, "no validation scores were logged at common steps")
     above.set_ylabel(f"validation\n{metric_label(summary)}")
     below.set_ylabel("training loss")
     _logarithmic(below)
@@ -60,12 +62,14 @@ def hand_over(summary: Summary) -> Plot | None:
             above.plot([point.step for point in points], weights, **style)
             ratios = [(point.step, point.ratio) for point in points if point.ratio]
             if ratios:
+                style["marker"] = "." if len(ratios) < 3 else None
                 below.plot(*zip(*ratios, strict=True), **style)
     below.axhline(1, color="black", lw=0.8, ls="--")
     above.set_ylabel("mixing weight")
     below.set_ylabel("inverse part /\nAdam part (norms)")
     _logarithmic(below)
     below.set_xscale("log")
+    plain_labels(below.xaxis, "2346", 10)
     below.set_xlabel("step")
     look.legend(figure, rows)
     caption = (
@@ -95,6 +99,12 @@ def _band(ax: Axes, steps: list[int], values: np.ndarray, style: dict[str, Any])
     ax.plot(steps, values.mean(0), lw=1.8, **style)
     low, high = values.min(0), values.max(0)
     ax.fill_between(steps, low, high, color=style["color"], alpha=0.12, lw=0)
+
+
+def _say(ax: Axes, text: str) -> None:
+    """Write why a panel is empty."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_yticks([])
 
 
 def _limits(scores: list[np.ndarray]) -> tuple[float, float]:
