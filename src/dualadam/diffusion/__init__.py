@@ -20,12 +20,14 @@ from dualadam.diffusion.landscapes import (
 )
 from dualadam.diffusion.noise import ConstantNoise, HessianNoise, MeasuredNoise, Noise, PathNoise
 from dualadam.diffusion.quadrature import log_barrier, mean_first_passage_time
+from dualadam.diffusion.rotation import rotated_variances, spread_over
 from dualadam.diffusion.rules import ADAM, INVADAM, SGD, Rule, mixture
 from dualadam.diffusion.simulate import DivergedError, simulate
 from dualadam.diffusion.temperature import (
     effective_temperature,
     largest_stable_lr,
     quasi_equilibrium_threshold,
+    stationary_variance,
 )
 
 __all__ = [
@@ -55,5 +57,8 @@ __all__ = [
     "mean_first_passage_time",
     "mixture",
     "quasi_equilibrium_threshold",
+    "rotated_variances",
     "simulate",
+    "spread_over",
+    "stationary_variance",
 ]

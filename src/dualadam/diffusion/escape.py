@@ -26,6 +26,12 @@ SMALLEST_EXPONENT = 3.0
 # Largest lr p H at which Adam's and InvAdam's exponents are within 4 %.
 LARGEST_STEP = 0.2
 
+# The sentence for a Hessian that is not diagonal in the optimizer's coordinates.
+ROTATED = (
+    "A diagonal Hessian: it is not axis-aligned, so the preconditioner averages the noise of "
+    "several directions, and the exponent depends on the curvature much as SGD's does."
+)
+
 Array = np.ndarray | float | list[float]
 Betas = tuple[float, float]
 Prefactor = Literal["ito", "paper"]
@@ -88,6 +94,7 @@ def escape_time(
     betas: Betas = (0.0, 0.0),
     path_weight: float = 0.5,
     prefactor: Prefactor = "ito",
+    axis_aligned: bool = True,
 ) -> EscapeTime:
     r"""Return the mean time to cross a saddle, by Kramers' formula.
 
@@ -123,6 +130,9 @@ def escape_time(
             minimum; without effect where T_a = T_b.
         prefactor: "ito", or "paper" to leave out D_b / D_a, as arXiv:2002.03495 and
             arXiv:2006.15815 do.
+        axis_aligned: whether the eigenvectors of the Hessian are the optimizer's coordinates. False
+            changes no number, and warns if the rule has a preconditioner: the exponent's dependence
+            on the curvature is then closer to SGD's.
 
     Raises:
         InvalidValueError: an argument is out of range.
@@ -163,6 +173,8 @@ def escape_time(
     step = float(max((lr * p_a * h_a).max(), (lr * p_b * abs(h_b)).max()))
     noise_varies = bool(ends.noise_a[0] != ends.noise_b[0])
     broken = tuple(_broken_assumptions(rule, betas, exponent, step, down, noise_varies))
+    if not axis_aligned and rule.mixing_weight is not None:
+        broken += (ROTATED,)
     for sentence in broken:
         warnings.warn(sentence, EscapeWarning, stacklevel=2)
     return EscapeTime(float(log_time), float(exponent), broken)
@@ -221,13 +233,14 @@ def escape_time_on(
     betas: Betas = (0.0, 0.0),
     path_weight: float = 0.5,
     prefactor: Prefactor = "ito",
+    axis_aligned: bool = True,
 ) -> EscapeTime:
     """Return ``escape_time`` for the minimum and the saddle of a landscape.
 
     Args:
         landscape: gives the barrier and the Hessians.
         noise: gives the variances.
-        rule, lr, betas, path_weight, prefactor: as for ``escape_time``.
+        rule, lr, betas, path_weight, prefactor, axis_aligned: as for ``escape_time``.
 
     Raises:
         InvalidValueError: an argument is out of range.
@@ -248,4 +261,5 @@ def escape_time_on(
         betas=betas,
         path_weight=path_weight,
         prefactor=prefactor,
+        axis_aligned=axis_aligned,
     )

@@ -16,6 +16,7 @@ from dualadam.diffusion.checks import require_positive
 from dualadam.diffusion.first_passages import FirstPassages
 from dualadam.diffusion.landscapes import Landscape
 from dualadam.diffusion.noise import Noise
+from dualadam.diffusion.rotation import check_rotation, rotated_variances
 from dualadam.diffusion.rules import Rule
 from dualadam.diffusion.temperature import largest_stable_lr
 from dualadam.errors import DualAdamError, InvalidValueError
@@ -58,6 +59,7 @@ def simulate(
     num_steps: int,
     seed: int,
     betas: tuple[float, float] = (0.9, 0.999),
+    rotation: np.ndarray | None = None,
     max_escapes: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> FirstPassages:
@@ -77,6 +79,9 @@ def simulate(
         num_steps: steps of every walker, >= 1.
         seed: of the noise; equal seeds give equal results on one machine.
         betas: decay rates of the moments, each in [0, 1).
+        rotation: R, orthogonal of shape (dim, dim): the optimizer acts on the coordinates y = R x,
+            so that the Hessian is not diagonal for it (``spread_over`` makes one). None is the
+            identity.
         max_escapes: stop at the end of the first thousand steps with this many escapes; the
             estimate stays unbiased to first order.
         progress: called every thousand steps with the number of steps since the last call.
@@ -94,7 +99,7 @@ def simulate(
         True
     """
     require_positive(lr=lr, num_walkers=num_walkers, num_steps=num_steps)
-    walkers = _Walkers(landscape, noise, rule, lr, betas, num_walkers, seed)
+    walkers = _Walkers(landscape, noise, rule, lr, betas, num_walkers, seed, rotation)
     with torch.no_grad():
         while walkers.step < num_steps:
             if max_escapes is not None and walkers.counts.sum() >= max_escapes:
@@ -118,15 +123,23 @@ class _Walkers:
         betas: tuple[float, float],
         num_walkers: int,
         seed: int,
+        rotation: np.ndarray | None,
     ) -> None:
         self.landscape, self.noise, self.rule, self.lr = landscape, noise, rule, lr
         variances = np.broadcast_to(
             np.asarray(noise.variance(landscape.minimum), float), (landscape.dim,)
         )
-        stable = min(
-            largest_stable_lr(rule, h, c, betas[0])
-            for h, c in zip(landscape.hessian_at_minimum, variances, strict=True)
-        )
+        if rotation is None:
+            stable = min(
+                largest_stable_lr(rule, h, c, betas[0])
+                for h, c in zip(landscape.hessian_at_minimum, variances, strict=True)
+            )
+        else:
+            check_rotation(rotation, landscape.dim)
+            variances = rotated_variances(noise, landscape.minimum, rotation)
+            root = rule.preconditioner(variances)[:, None] ** 0.5 * rotation
+            seen = np.linalg.eigvalsh(root @ np.diag(landscape.hessian_at_minimum) @ root.T)[-1]
+            stable = 2 * (1 + betas[0]) / (1 - betas[0]) / seen
         if lr >= stable:  # such steps would throw walkers over the saddle and count as escapes
             raise InvalidValueError(
                 f"lr must be below {stable:.4g}, where the update diverges at the minimum, "
@@ -137,16 +150,22 @@ class _Walkers:
         self.sign = 1.0 if target[0] > start[0] else -1.0
         self.goal = np.float32(self.sign * float(target[0]))
         self.generator = torch.Generator().manual_seed(seed)
-        self.x = start.repeat(num_walkers, 1)
-        self.grad = self.x.grad = torch.empty_like(self.x)
-        self.optimizer = make_optimizer(rule, self.x, lr, betas)
-        self.group, self.state = self.optimizer.param_groups[0], self.optimizer.state[self.x]
+        self.x = start.repeat(num_walkers, 1)  # in the landscape's coordinates
+        self.x_grad = torch.empty_like(self.x)
+        self.rotation = None if rotation is None else torch.tensor(rotation, dtype=torch.float32)
+        self.y, self.grad = self.x, self.x_grad  # in the optimizer's
+        if self.rotation is not None:
+            start = self.rotation @ start
+            self.y, self.grad = start.repeat(num_walkers, 1), torch.empty_like(self.x)
+        self.y.grad = self.grad
+        self.optimizer = make_optimizer(rule, self.y, lr, betas)
+        self.group, self.state = self.optimizer.param_groups[0], self.optimizer.state[self.y]
         fresh = self._fresh_state(start, variances)
         self.state.update({key: value.repeat(num_walkers, 1) for key, value in fresh.items()})
         # NumPy views of the same memory: a restart by indexing a tensor costs ten times as much
         self.first = self.x.numpy()[:, 0]
         self.restarts = [
-            (self.x.numpy(), start.numpy()),
+            (self.y.numpy(), start.numpy()),
             *((self.state[key].numpy(), value.numpy()) for key, value in fresh.items()),
         ]
         self.step = 0
@@ -165,17 +184,21 @@ class _Walkers:
 
     def advance(self, num_steps: int) -> None:
         """Take steps, and let every walker that reaches the target start again."""
-        x, grad, group = self.x, self.grad, self.group
+        x, x_grad, group, rotation = self.x, self.x_grad, self.group, self.rotation
         first, sign, goal = self.first, self.sign, self.goal
         alpha = self.rule.mixing_weight if "switch_rate" in group else None
         if "step" in self.state:
             self.state["step"].fill_(SETTLED_STEP)
         for i in range(1, num_steps + 1):
-            self.noise.draw_(grad, x, self.generator)
-            self.landscape.add_gradient_(grad, x)
+            self.noise.draw_(x_grad, x, self.generator)
+            self.landscape.add_gradient_(x_grad, x)
+            if rotation is not None:
+                torch.mm(x_grad, rotation.T, out=self.grad)
             if alpha is not None:
                 group["switch_rate"] = (1 - alpha) / (SETTLED_STEP + i)
             self.optimizer.step()
+            if rotation is not None:
+                torch.mm(self.y, rotation, out=x)
             if (first.max() if sign > 0 else -first.min()) >= goal:
                 self._restart(np.flatnonzero(first >= goal if sign > 0 else -first >= goal), i)
         self.step += num_steps
@@ -193,6 +216,8 @@ class _Walkers:
         self.started[index] = now
         for array, value in self.restarts:
             array[index] = value
+        if self.rotation is not None:
+            self.x.numpy()[index] = self.landscape.minimum
 
     def passages(self) -> FirstPassages:
         """Return all durations; each walker's last one is censored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dualadam.diffusion.checks import require_positive
 from dualadam.diffusion.rules import Rule
+from dualadam.errors import InvalidValueError
 
 
 def effective_temperature(rule: Rule, lr: float, variance: float) -> float:
@@ -55,6 +56,52 @@ def largest_stable_lr(rule: Rule, hessian: float, variance: float, beta1: float 
     """
     require_positive(hessian=hessian, variance=variance)
     return 2 * (1 + beta1) / (1 - beta1) / (float(rule.preconditioner(variance)) * hessian)
+
+
+def stationary_variance(
+    rule: Rule, lr: float, hessian: float, variance: float, beta1: float = 0.0
+) -> float:
+    r"""Return the variance of the iterates around a quadratic minimum, at any step size.
+
+    .. math::
+        H\, \mathrm{Var} = \frac{T}{1 - \eta\, p H (1 - \beta_1) / (2 (1 + \beta_1))},
+        \qquad T = \eta\, p c / 2
+
+    The iterates are those of theta <- theta - lr p m, m <- beta1 m + (1 - beta1)(H theta + z), with
+    p held at p(c). It is T / H for small steps, and diverges at the edge of stability,
+    ``largest_stable_lr``: T stays finite there and says too little about how far a walker moves.
+
+    Args:
+        rule: the optimizer.
+        lr: learning rate, > 0 and below ``largest_stable_lr``.
+        hessian: H at the minimum, > 0.
+        variance: c, the variance of the gradient noise, > 0.
+        beta1: decay rate of the momentum, in [0, 1).
+
+    Returns:
+        Var, in units of the weights squared.
+
+    Raises:
+        InvalidValueError: an argument is not positive and finite, or the update is unstable.
+
+    Example:
+        Halfway to the edge it is twice T / H, whatever the optimizer.
+
+        >>> from dualadam.diffusion import ADAM, effective_temperature, largest_stable_lr
+        >>> lr = largest_stable_lr(ADAM, 2.0, 0.25, beta1=0.9) / 2
+        >>> var = stationary_variance(ADAM, lr, 2.0, 0.25, beta1=0.9)
+        >>> round(2.0 * var / effective_temperature(ADAM, lr, 0.25), 9)
+        2.0
+
+    References:
+        The stationary covariance of the recursion, solved exactly; for beta1 = 0 it is that of
+        S. Mandt, M. Hoffman, D. Blei, arXiv:1704.04289, without its limit of small steps.
+    """
+    stable = largest_stable_lr(rule, hessian, variance, beta1)
+    temperature = effective_temperature(rule, lr, variance)
+    if lr >= stable:
+        raise InvalidValueError(f"lr must be below {stable:.4g}, the edge of stability, got {lr}.")
+    return temperature / hessian / (1 - lr / stable)
 
 
 def quasi_equilibrium_threshold(switch_rate: float, lr: float, batch_size: float) -> float:

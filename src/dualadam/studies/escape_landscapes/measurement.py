@@ -30,7 +30,8 @@ class Measurement:
 
     Attributes:
         key, x, lr, betas: of the point.
-        theory: Kramers' formula with its factor for momentum.
+        theory: Kramers' formula with its factor for momentum. This and what follows are taken at
+            the point's theory_place.
         exponent: the barrier in units of the temperature, the exponent of Kramers' formula.
         broken: the assumptions of the formula that do not hold, one sentence each.
         overdamped: Kramers' formula without momentum.
@@ -122,25 +123,29 @@ def from_json_number(value: float | str | None) -> float:
 def measure(point: Point, size: Size) -> Measurement:
     """Return a point's escape time by closed form, by quadrature and by simulation."""
     started = time.perf_counter()
-    where = point.landscape, point.noise, point.rule, point.lr
+    where = point.theory_place
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", EscapeWarning)  # the measurement keeps them in `broken`
         theory = escape_time_on(*where, betas=point.betas)
         overdamped = escape_time_on(*where)
         paper = escape_time_on(*where, prefactor="paper")
     exact = exact_frozen = math.nan
-    if point.landscape.dim == 1:
+    if where[0].dim == 1:
         exact = mean_first_passage_time(*where)
         exact_frozen = mean_first_passage_time(*where, frozen=True)
     simulated = error = math.nan
     num_escapes, diverged = None, None
     try:
         passages = simulate(
-            *where,
+            point.landscape,
+            point.noise,
+            point.rule,
+            point.lr,
             num_walkers=size.num_walkers,
             num_steps=size.num_steps,
             seed=point.seed,
             betas=point.betas,
+            rotation=point.rotation,
         )
     except DivergedError as divergence:  # a result, not a missing row
         diverged = str(divergence)

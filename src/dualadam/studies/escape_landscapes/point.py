@@ -7,7 +7,19 @@ import zlib
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dualadam.diffusion import Landscape, Noise, Rule, mean_first_passage_time
+import numpy as np
+
+from dualadam.diffusion import (
+    SGD,
+    ConstantNoise,
+    DoubleWell,
+    Landscape,
+    Noise,
+    Rule,
+    mean_first_passage_time,
+    rotated_variances,
+    spread_over,
+)
 from dualadam.studies.escape_landscapes.effort import Effort
 
 # ln tau is assumed to be this in several dimensions, where the quadrature does not apply.
@@ -36,6 +48,8 @@ class Point:
         x: the value of what the experiment varies, such as a curvature or a learning rate.
         landscape, noise, rule, lr, betas: as for ``simulate``.
         longest: most steps of a walker at this point.
+        is_spread: whether the optimizer's coordinates are rotated, such that the escape direction
+            is spread evenly over all of them.
     """
 
     key: str
@@ -46,6 +60,7 @@ class Point:
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     longest: int = 2_000_000
+    is_spread: bool = False
 
     @property
     def seed(self) -> int:
@@ -62,7 +77,28 @@ class Point:
         needed = max(effort.shortest, num_escapes * tau / num_walkers)
         return Size(num_walkers, int(min(longest, needed)))
 
+    @property
+    def rotation(self) -> np.ndarray | None:
+        """The optimizer's coordinates, as ``simulate`` takes them."""
+        return spread_over(self.landscape.dim) if self.is_spread else None
+
+    @property
+    def theory_place(self) -> tuple[Landscape, Noise, Rule, float]:
+        """Where closed form and quadrature are taken: landscape, noise, rule and lr.
+
+        At a spread point all coordinates have the same preconditioner p, so the escape is that of
+        SGD at lr p along the first axis.
+        """
+        if not self.is_spread:
+            return self.landscape, self.noise, self.rule, self.lr
+        landscape, at = self.landscape, self.landscape.minimum
+        seen = rotated_variances(self.noise, at, spread_over(landscape.dim))
+        well = DoubleWell(float(landscape.hessian_at_minimum[0]), landscape.barrier)
+        along = ConstantNoise(float(self.noise.variance(at)[0]))
+        return well, along, SGD, self.lr * float(self.rule.preconditioner(seen[0]))
+
     def _expected_log_time(self) -> float:
-        if self.landscape.dim > 1:
+        place = self.theory_place
+        if place[0].dim > 1:
             return ASSUMED_LOG_TIME
-        return mean_first_passage_time(self.landscape, self.noise, self.rule, self.lr, frozen=True)
+        return mean_first_passage_time(*place, frozen=True)

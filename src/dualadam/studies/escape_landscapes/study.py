@@ -93,14 +93,18 @@ def run(
 def redraw(folder: Path, experiments: Experiments = EXPERIMENTS) -> EscapeReport:
     """Judge the points of a folder's record.json again, and write tables.md and the figures.
 
+    An experiment of which the record has no point is left out: it is newer than the record, or was
+    not chosen.
+
     Args:
         folder: holds a record.json.
-        experiments: those of the study that wrote it.
+        experiments: those that may be in the record.
     """
     record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    chosen = [experiment(Effort(**record["effort"])) for experiment in experiments]
     measurements = map(Measurement.from_json, record["points"])
     results = {measurement.key: measurement for measurement in measurements}
+    made = [experiment(Effort(**record["effort"])) for experiment in experiments]
+    chosen = [e for e in made if not e.points or any(p.key in results for p in e.points)]
     report = EscapeReport(folder, _judge(chosen, results), record["speed"])
     _draw(report, results)
     return report

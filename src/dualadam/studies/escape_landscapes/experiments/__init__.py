@@ -12,6 +12,7 @@ from dualadam.studies.escape_landscapes.experiments.momentum import Momentum
 from dualadam.studies.escape_landscapes.experiments.noise_law import NoiseLaw
 from dualadam.studies.escape_landscapes.experiments.order_flip import OrderFlip
 from dualadam.studies.escape_landscapes.experiments.papers_prefactor import PapersPrefactor
+from dualadam.studies.escape_landscapes.experiments.rotation import Rotation
 from dualadam.studies.escape_landscapes.experiments.selectivity import Selectivity
 from dualadam.studies.escape_landscapes.experiments.several_dimensions import SeveralDimensions
 from dualadam.studies.escape_landscapes.experiments.slopes import Slopes
@@ -32,4 +33,5 @@ EXPERIMENTS: tuple[type[Experiment], ...] = (
     NoiseLaw,
     Correlation,
     DualAdamAsReleased,
+    Rotation,
 )
