@@ -27,7 +27,7 @@ from dualadam.errors import InvalidValueError
 SPECTRUM = (0.5, 1.5, 1.5)
 HEIGHT, LR = 0.04, 0.08
 WELL, NOISE = SpectrumWell(SPECTRUM, HEIGHT), ConstantNoise(SPECTRUM)
-SIZE = {"num_walkers": 1400, "num_steps": 1500, "seed": 0, "betas": (0.0, 0.999)}
+SIZE = {"num_walkers": 1000, "num_steps": 2000, "seed": 0, "betas": (0.0, 0.999)}
 
 
 @pytest.mark.parametrize("dim", [1, 2, 4, 8])
@@ -53,7 +53,7 @@ def test_a_spread_escape_is_that_of_sgd_at_the_mean_preconditioner(rule):
     aligned = mean_first_passage_time(DoubleWell(0.5, HEIGHT), ConstantNoise(0.5), rule, LR)
     found = simulate(WELL, NOISE, rule, LR, rotation=spread_over(3), **SIZE)
     assert found.num_escapes > 400
-    assert found.log_time == pytest.approx(expected, abs=0.15)  # errors of 4 % and of the step
+    assert found.log_time == pytest.approx(expected, abs=0.2)  # 5 %, steps, the lag of a start
     assert abs(expected - aligned) > 0.5
     straight = simulate(WELL, NOISE, rule, LR, **SIZE)
     assert straight.log_time == pytest.approx(aligned, abs=0.25)
@@ -86,9 +86,7 @@ def test_sgd_has_no_preconditioner_and_is_not_warned_of():
 
 
 def test_a_matrix_that_is_no_rotation_and_an_unstable_step_are_refused():
-    with pytest.raises(
-        InvalidValueError, match=r"rotation must be an orthogonal matrix .* \(3, 3\)"
-    ):
+    with pytest.raises(InvalidValueError, match=r"rotation must be an orthogonal"):
         simulate(WELL, NOISE, ADAM, LR, rotation=2 * np.eye(3), **SIZE)
     edge = 2 / (1.5 * float(ADAM.preconditioner(np.mean(SPECTRUM))))
     with pytest.raises(InvalidValueError, match=f"lr must be below {edge:.4g}"):

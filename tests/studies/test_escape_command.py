@@ -155,7 +155,7 @@ def test_the_command_prints_counts_a_conclusion_and_where_the_tables_are(
         main(["escape", "--quick", "--out", str(finished.folder)])
     assert ended.value.code in (0, None)
     printed = capsys.readouterr().out
-    assert "96 of 96 points are on disk already." in printed
+    assert "132 of 132 points are on disk already." in printed
     assert all(f"{table.title}: " in printed for table in finished.tables)
     words = " ".join(printed.split())
     assert all(sentence in words for sentence in finished.sentences)

@@ -74,7 +74,7 @@ def test_the_record_of_the_rotation_gives_its_table_figure_and_the_numbers_of_th
     tmp_path,
 ):
     shutil.copy(ROTATION / "record.json", tmp_path)
-    report = redraw(tmp_path)
+    report = redraw(tmp_path, [Rotation])
     assert (tmp_path / "tables.md").read_text() == (ROTATION / "tables.md").read_text()
     assert (tmp_path / "rotation.png").stat().st_size > 10_000
     assert {row.verdict for row in report.rows if "InvAdam" in row.label} == {"fails"}
