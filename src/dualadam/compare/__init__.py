@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from dualadam.compare.execution import execute, open_study, read_records
     from dualadam.compare.plan import make_plan
     from dualadam.compare.python import compare
+    from dualadam.compare.replayed import ReplayedSchedule
     from dualadam.compare.report import write_report
     from dualadam.compare.result import Result
     from dualadam.compare.run import Record, Run
+    from dualadam.compare.shadow_result import ShadowPoint, ShadowResult
+    from dualadam.compare.shadowing import Shadow, shadow
     from dualadam.compare.spec import Spec
     from dualadam.compare.spec_file import load_spec
     from dualadam.compare.summary import summarise
@@ -34,8 +37,12 @@ __all__ = [
     "Metric",
     "Problem",
     "Record",
+    "ReplayedSchedule",
     "Result",
     "Run",
+    "Shadow",
+    "ShadowPoint",
+    "ShadowResult",
     "Spec",
     "Trial",
     "check_spec",
@@ -45,6 +52,7 @@ __all__ = [
     "make_plan",
     "open_study",
     "read_records",
+    "shadow",
     "summarise",
     "write_report",
 ]
@@ -54,8 +62,12 @@ _MODULES = {
     "Metric": "dualadam.tasks",
     "Problem": "dualadam.tasks",
     "Record": "dualadam.compare.run",
+    "ReplayedSchedule": "dualadam.compare.replayed",
     "Result": "dualadam.compare.result",
     "Run": "dualadam.compare.run",
+    "Shadow": "dualadam.compare.shadowing",
+    "ShadowPoint": "dualadam.compare.shadow_result",
+    "ShadowResult": "dualadam.compare.shadow_result",
     "Spec": "dualadam.compare.spec",
     "Trial": "dualadam.compare.trial",
     "check_spec": "dualadam.compare.check",
@@ -65,6 +77,7 @@ _MODULES = {
     "make_plan": "dualadam.compare.plan",
     "open_study": "dualadam.compare.execution",
     "read_records": "dualadam.compare.execution",
+    "shadow": "dualadam.compare.shadowing",
     "summarise": "dualadam.compare.summary",
     "write_report": "dualadam.compare.report",
 }

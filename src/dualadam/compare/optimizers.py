@@ -171,8 +171,11 @@ def make_optimizer(
 
 def decoupled(entry: Entry, optimizer: Optimizer) -> bool:
     """Return whether the weight decay is decoupled, as far as the class says."""
-    if entry.decoupled is not None:
-        return entry.decoupled
+    return decoupled_by_class(optimizer) if entry.decoupled is None else entry.decoupled
+
+
+def decoupled_by_class(optimizer: Optimizer) -> bool:
+    """Return whether the weight decay is decoupled: what its flag says, or that it is no L2."""
     flag = optimizer.defaults.get("decoupled_weight_decay")
     return bool(flag) if flag is not None else not isinstance(optimizer, COUPLED)
 
@@ -185,7 +188,18 @@ def decay_of(name: str, optimizer: Optimizer) -> AppliedDecay:
         optimizer: as ``make_optimizer`` returned it.
     """
     inner = optimizer.optimizer if isinstance(optimizer, LinearWarmup) else optimizer
-    return applied_decay(inner, decoupled=decoupled(find_entry(name), inner))
+    return applied_decay(inner, decoupled=decouples(name, optimizer))
+
+
+def decouples(name: str, optimizer: Optimizer) -> bool:
+    """Return whether the optimizer of an arm, as ``make_optimizer`` returned it, decouples decay.
+
+    Args:
+        name: as for ``find_entry``.
+        optimizer: of the arm, with its warm-up if it has one.
+    """
+    inner = optimizer.optimizer if isinstance(optimizer, LinearWarmup) else optimizer
+    return decoupled(find_entry(name), inner)
 
 
 def set_training(optimizer: Optimizer, training: bool) -> None:

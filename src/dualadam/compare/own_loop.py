@@ -103,6 +103,7 @@ def train_own(
         peak_bytes=peak_bytes(device),
         environment=environment(device),
         decay=trial.decay,
+        shadow=trial.shadow.result() if trial.shadow else None,
     )
 
 

@@ -82,6 +82,7 @@ class Plan:
             warmup=arm.warmup,
             own_loop=spec.own_loop,
             reference_lr=reference_lr(spec, block),
+            shadow=spec.shadow and phase == "judge",
         )
 
     def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:

@@ -17,7 +17,10 @@ from dualadam.harness.isolation import PieceError, call_isolated
 from dualadam.tasks import Source
 
 # what a run gives that depends on nothing but its settings and the machine
-PARTS = ("status", "steps", "validation", "test", "correct", "curve", "diagnosis", "flatness")
+PARTS = (
+    *("status", "steps", "validation", "test", "correct"),
+    *("curve", "diagnosis", "flatness", "shadow"),
+)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from dualadam.compare.report_tables import (
     without_decay,
 )
 from dualadam.compare.run import finite_or_none
+from dualadam.compare.shadow_table import shadow_table
 from dualadam.compare.spec import Block, Spec
 from dualadam.compare.spec_file import load_study_spec
 from dualadam.compare.spec_warnings import spec_warnings
@@ -133,6 +134,7 @@ class Page:
     extended: str  # what was widened; empty where nothing was
     blocks: list[tuple[Block, Table, str, Table | None]]  # scores, rule and table of the decay
     flatness: Table | None
+    shadow: Table | None
     budget: Table | None
     common_rates: Table | None
     cost: Table
@@ -168,6 +170,7 @@ class Page:
                 for block in spec.block
             ],
             flatness=flatness_table(summary),
+            shadow=shadow_table(summary),
             budget=budget_table(summary),
             common_rates=common_rate_table(summary),
             cost=cost_table(summary),

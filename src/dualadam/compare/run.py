@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from dualadam.compare.shadow_result import ShadowResult
 from dualadam.tasks import FineTuning
 
 SCHEMA = 1  # version of the layout of a line of runs.jsonl; lines without the key are 1
@@ -63,6 +64,8 @@ class Run:
     own_loop: OwnLoop | None = field(default=None, metadata=LATER)
     # the learning rate at which weight_decay is meant; None for the run's own
     reference_lr: float | None = field(default=None, metadata=LATER)
+    # whether a shadow follows the optimizer of a judged run
+    shadow: bool = field(default=False, metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -162,6 +165,7 @@ class Record:
         peak_bytes: of the device, or of the worker process on a CPU; None where unknown.
         environment: see ``harness.environment``.
         decay: what the optimizer applied; None in older records, and where it is not known.
+        shadow: the run as Adam with a schedule; None where it was not asked for.
     """
 
     run: Run
@@ -180,6 +184,7 @@ class Record:
     peak_bytes: int | None
     environment: dict[str, Any]
     decay: AppliedDecay | None = None
+    shadow: ShadowResult | None = None
 
     @property
     def key(self) -> str:
@@ -223,6 +228,7 @@ class Record:
             peak_bytes=line["peak_bytes"],
             environment=line["environment"],
             decay=AppliedDecay(**line["decay"]) if line.get("decay") else None,
+            shadow=ShadowResult.from_json(line["shadow"]) if line.get("shadow") else None,
         )
 
 

@@ -177,6 +177,7 @@ class Spec(_Table):
         precision: "bfloat16" for autocast of the forward pass.
         augment: whether training images are augmented.
         flatness: whether flatness is measured at the end of every judged run.
+        shadow: whether a shadow Adam follows every judged run, see ``shadowing.py``.
         evaluations: points of a judged run's learning curve.
         evaluate_at_most: examples of the validation and the test split; None for all.
         language: for language tasks, the fields of ``FineTuning`` without the model.
@@ -217,6 +218,7 @@ class Spec(_Table):
     precision: Literal["float32", "bfloat16"] = "float32"
     augment: bool = False
     flatness: bool = False
+    shadow: bool = False
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
     evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = None
     language: Language | None = None
@@ -265,6 +267,8 @@ class Spec(_Table):
                 "--set direction=lower or higher",
                 "direction",
             )
+        if self.command is not None and self.shadow:
+            refuse("must be false: a command makes its optimizer itself", "shadow")
         for key in LOOP_KEYS:
             if getattr(self, key) != type(self).model_fields[key].default and key != "batch_size":
                 refuse("must be left out: your own loop decides it", key)

@@ -106,6 +106,7 @@ def train(
         peak_bytes=peak_bytes(device),
         environment=environment(device),
         decay=training.decay,
+        shadow=training.shadow.result() if training.shadow else None,
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from dualadam.compare.optimizers import decay_of, make_optimizer, set_training
+from dualadam.compare.optimizers import decay_of, decouples, make_optimizer, set_training
 from dualadam.compare.run import Run
 from dualadam.compare.schedule import LearningRateSchedule
+from dualadam.compare.shadowing import Shadow
 from dualadam.errors import InvalidValueError
 from dualadam.optim import decay_groups
 from dualadam.tasks import Scores, Split, Task, split_rows
@@ -23,6 +25,13 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def follow(run: Run, optimizer: Optimizer) -> Shadow | None:
+    """Return the shadow of a run's optimizer; None where the run has none."""
+    if not run.shadow:
+        return None
+    return Shadow(optimizer, every=None, decoupled=decouples(run.optimizer, optimizer))
 
 
 class Training:
@@ -55,6 +64,7 @@ class Training:
             warmup=run.warmup,
         )
         self.decay = decay_of(run.optimizer, self.optimizer)
+        self.shadow = follow(run, self.optimizer)
         self.schedule = LearningRateSchedule(
             self.optimizer, run.schedule, self.num_steps, run.final_fraction
         )

@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 from dualadam.compare.measures import diagnose_all
 from dualadam.compare.optimizers import decay_of, make_optimizer
 from dualadam.compare.run import AppliedDecay, CurvePoint, DiagnosisPoint, Run, finite_or_none
+from dualadam.compare.shadowing import Shadow
+from dualadam.compare.training import follow
 from dualadam.errors import InvalidTypeError, InvalidValueError
 from dualadam.optim import DualAdam, InvAdam, decay_groups
 
@@ -59,6 +61,7 @@ class Trial:
         self.device, self.phase = device, run.phase
         self.optimizers: list[Optimizer] = []
         self.decay: AppliedDecay | None = None
+        self.shadow: Shadow | None = None
         self.num_steps, self.diverged = 0, False
         self.curve: list[CurvePoint] = []
         self.diagnosis: list[DiagnosisPoint] = []
@@ -93,6 +96,7 @@ class Trial:
         )
         if not self.optimizers:
             self.decay = decay_of(run.optimizer, made)
+            self.shadow = follow(run, made)
             made.register_step_post_hook(self._count)
         self.optimizers.append(made)
         return made

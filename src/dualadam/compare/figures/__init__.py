@@ -9,13 +9,14 @@ from dualadam.compare.figures.budget import budget
 from dualadam.compare.figures.flatness import flatness
 from dualadam.compare.figures.plot import Plot
 from dualadam.compare.figures.scores import differences, learning_rates, seeds
+from dualadam.compare.figures.shadow import draw_shadows, shadow
 from dualadam.compare.figures.training import curves, hand_over
 from dualadam.compare.summary import Summary
 from dualadam.harness.figures import STYLE
 
-__all__ = ["Plot", "draw", "draw_tuning"]
+__all__ = ["Plot", "draw", "draw_shadows", "draw_tuning"]
 
-FIGURES = (seeds, differences, curves, learning_rates, budget, hand_over, flatness)
+FIGURES = (seeds, differences, curves, learning_rates, budget, hand_over, shadow, flatness)
 
 
 def draw(summary: Summary) -> list[Plot]:
