@@ -54,7 +54,7 @@ HELP = [
     ([], ["compare", "report", "list", "flatness", "--version", "--debug"]),
     (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--smoke"]),
     (["compare"], ["SPEC", "--dry-run", "--estimate", "[default: digits]"]),
-    (["report"], ["output folder of a finished comparison"]),
+    (["report"], ["output folder of a comparison"]),
     (["list"], ["tasks, models, optimizers"]),
     (["flatness"], ["CHECKPOINT", "--task", "--rho", "--float64"]),
     (["escape"], ["--quick", "--out", "--workers"]),

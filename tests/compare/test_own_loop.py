@@ -180,7 +180,7 @@ def test_a_fault_of_every_arms_first_run_stops_the_study_until_it_is_mended(tmp_
     source = write(tmp_path, fault)
     with pytest.raises(RuntimeError, match=r"^2 of 4 runs failed") as error:
         run(tmp_path / "out", source)
-    assert "every arm failed with the same error: the other 2 runs were not started" in str(
+    assert "every arm failed with the same error. Runs not started because of it: 2." in str(
         error.value
     )
     mended.touch()

@@ -188,8 +188,8 @@ def execute(
             lines = "\n".join(f"  {run.label}: {error}" for run, error in failures)
             left = len(missing) - len(failures) - sum(run.key in store for run in missing)
             stopped = (
-                "No run finished, and every arm failed with the same error: the other "
-                f"{left} runs were not started.\n"
+                "No run finished, and every arm failed with the same error. "
+                f"Runs not started because of it: {left}.\n"
             )
             raise FailedRunsError(
                 f"{len(failures)} of {len(runs)} runs failed:\n{lines}\n"
