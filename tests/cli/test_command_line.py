@@ -14,7 +14,7 @@ import pytest
 from compare_cases import NUM_RUNS, TINY, command, environment, run_command
 
 from dualadam import __version__
-from dualadam.compare import report
+from dualadam.compare import unfinished_report
 from dualadam.compare.execution import open_study, read_records
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.spec_file import builtin_specs, parse_spec
@@ -54,7 +54,7 @@ HELP = [
     ([], ["compare", "report", "list", "flatness", "--version", "--debug"]),
     (["compare"], ["--out", "--data", "--workers", "--device", "--cluster", "--smoke"]),
     (["compare"], ["SPEC", "--dry-run", "--estimate", "[default: digits]"]),
-    (["report"], ["output folder of a comparison"]),
+    (["report"], ["output folder of a comparison", "an unfinished one as far"]),
     (["list"], ["tasks, models, optimizers"]),
     (["flatness"], ["CHECKPOINT", "--task", "--rho", "--float64"]),
     (["escape"], ["--quick", "--out", "--workers"]),
@@ -191,7 +191,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(folder):
         raise ValueError("shapes do not match")
 
-    monkeypatch.setattr(report, "write_report", fail)
+    monkeypatch.setattr(unfinished_report, "draw_report", fail)
     with pytest.raises(ValueError, match="shapes do not match"):
         run_command("report", "somewhere")
 
@@ -252,7 +252,9 @@ def test_a_run_that_raises_is_status_1_and_a_class_beside_the_spec_is_found(tmp_
 
 
 def test_ctrl_c_outside_of_training_is_a_message_and_status_130(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(report, "write_report", lambda folder: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(
+        unfinished_report, "draw_report", lambda folder: os.kill(os.getpid(), signal.SIGINT)
+    )
     assert run_command("report", tmp_path) == 130
     assert capsys.readouterr().err == "\ndualadam: Stopped.\n"
 

@@ -229,7 +229,7 @@ def test_without_a_terminal_there_are_plain_lines_and_then_the_table(story):
     assert f"{NUM_RUNS}/{NUM_RUNS} runs, about 0 s left; last: " in output
     table, sentence, last = (
         output.index("Difference"),
-        output.index("3 paired seeds."),
+        output.index("3 paired seeds"),
         output.index("Report: "),
     )
     assert table < sentence < last

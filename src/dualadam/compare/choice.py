@@ -61,7 +61,9 @@ def add_choice(difference: Difference, spread: float, *, decides: bool) -> Diffe
         decides: whether this interval, and its p value, are those that decide.
 
     Example:
-        >>> d = stats.paired_difference([3.0, 4.0, 6.0], [1.0, 2.0, 3.0], np.random.default_rng(0))
+        >>> from dualadam.compare.stats import paired_difference
+        >>> rng = np.random.default_rng(0)
+        >>> d = paired_difference([3.0, 4.0, 6.0], [1.0, 2.0, 3.0], rng)
         >>> wider = add_choice(d, 0.5, decides=True)
         >>> wider.low < d.low == wider.judged[0], wider.p > d.p
         (True, True)

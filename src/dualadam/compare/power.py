@@ -51,7 +51,7 @@ def detectable_in_spreads(n: int, power: float = 0.8) -> float:
 
     Example:
         >>> round(detectable_in_spreads(34), 2), round(detectable_in_spreads(10), 2)
-        (0.49, 1.0)
+        (0.5, 1.0)
     """
     critical = stats.t.ppf(QUANTILES[1], n - 1)
     # scipy's noncentral t fails at one and two degrees of freedom. T is normal, given its
