@@ -2,7 +2,11 @@
 
 import time
 
+import pytest
+
 from dualadam.harness.notebook import NotebookProgress, in_notebook
+
+pytest.importorskip("IPython")  # a notebook has it; `make test-lowest` installs none
 
 
 def test_the_line_says_what_is_done_and_how_long_the_rest_takes(monkeypatch):
