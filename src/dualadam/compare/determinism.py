@@ -14,11 +14,11 @@ from dualadam.compare.execution import RUNS_FILE
 from dualadam.compare.plan import TUNING_SEED, Plan
 from dualadam.compare.run import Run
 from dualadam.compare.spec import Spec
-from dualadam.compare.training import Training
+from dualadam.compare.training import Training, task_of
 from dualadam.errors import InvalidValueError
 from dualadam.harness.isolation import call_isolated
 from dualadam.harness.store import reading, write_whole
-from dualadam.tasks import HERE, Source, forget_own_task, get_task
+from dualadam.tasks import HERE, Source, forget_own_task
 
 DETERMINISM_FILE = "determinism.json"
 NUM_STEPS = 2
@@ -120,15 +120,7 @@ def digest(run: Run, *, data: str | None = None, device: str = "cpu", source: So
     A task of the user's own is made anew, as it will be in every worker process.
     """
     forget_own_task(run.task)
-    task = get_task(
-        run.task,
-        data=data,
-        subset=run.subset,
-        device=device,
-        precision=run.precision,
-        language=run.language,
-        source=source,
-    )
+    task = task_of(run, data=data, device=device, source=source)
     training = Training(run, task)
     found = hashlib.sha256()
     for step, batch in zip(range(1, NUM_STEPS + 1), training.batches(), strict=False):

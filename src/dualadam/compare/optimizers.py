@@ -12,7 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from dualadam.compare.decay import applied_decay, independent, lr_of, weight_decay_at
-from dualadam.compare.run import AppliedDecay
+from dualadam.compare.run import AppliedDecay, Run
 from dualadam.compare.warmup import LinearWarmup
 from dualadam.errors import InvalidValueError, last_line
 from dualadam.optim import DualAdam, InvAdam
@@ -167,6 +167,18 @@ def make_optimizer(
     if rate is None:
         return optimizer
     return LinearWarmup(optimizer, rate, decoupled=decoupled(entry, optimizer))
+
+
+def optimizer_of(run: Run, params: Any) -> Optimizer:
+    """Return the optimizer of a run, for parameters or parameter groups."""
+    return make_optimizer(
+        run.optimizer,
+        params,
+        run.settings,
+        run.weight_decay,
+        reference_lr=run.reference_lr,
+        warmup=run.warmup,
+    )
 
 
 def decoupled(entry: Entry, optimizer: Optimizer) -> bool:

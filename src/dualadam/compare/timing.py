@@ -14,9 +14,9 @@ from dualadam.compare.measures import diagnose_all, measure_flatness
 from dualadam.compare.own_loop import placeholders, train_own
 from dualadam.compare.run import Run
 from dualadam.compare.train import NUM_DIAGNOSES, train
-from dualadam.compare.training import Training
+from dualadam.compare.training import Training, task_of
 from dualadam.optim import DualAdam, InvAdam
-from dualadam.tasks import HERE, Source, Task, get_task, synthetic_task
+from dualadam.tasks import HERE, Source, Task, synthetic_task
 
 NUM_WARMUP_STEPS, NUM_TIMED_STEPS = 3, 10
 SECONDS = 2.0  # of steps in a row
@@ -64,17 +64,7 @@ def time_run(
         step = _step_seconds(run, _any_task(run, device, source))
         seconds_or_none = None if total_steps is None else step * total_steps
         return RunTime(step, seconds_or_none, seconds_or_none)
-    task = get_task(
-        run.task,
-        data=data,
-        subset=run.subset,
-        device=device,
-        precision=run.precision,
-        language=run.language,
-        evaluate_at_most=run.evaluate_at_most,
-        evaluation_batch_size=2 * run.part_size,
-        source=source,
-    )
+    task = task_of(run, data=data, device=device, source=source)
     step = _step_seconds(run, task)
     training = Training(run, task)
     # the mean over two seconds of steps counts what the median leaves out: a busy machine
@@ -131,13 +121,10 @@ def time_own(
 
 def _any_task(run: Run, device: str, source: Source) -> Task:
     """Return a task of noise, or the data of the user's own task."""
-    options: dict[str, Any] = {
-        "device": device,
-        "precision": run.precision,
-        "language": run.language,
-    }
-    task = synthetic_task(run.task, run.batch_size, **options, source=source)
-    return task or get_task(run.task, **options, source=source)
+    task = synthetic_task(
+        run.task, run.batch_size, device, run.precision, language=run.language, source=source
+    )
+    return task or task_of(run, device=device, source=source)
 
 
 def _step_seconds(run: Run, task: Task) -> float:

@@ -23,7 +23,7 @@ from dualadam.compare.run import (
     Status,
     finite_or_none,
 )
-from dualadam.compare.training import Training
+from dualadam.compare.training import Training, task_of
 from dualadam.harness.environment import environment
 from dualadam.optim import DualAdam, InvAdam
 from dualadam.tasks import (
@@ -33,7 +33,6 @@ from dualadam.tasks import (
     Source,
     Split,
     find_task,
-    get_task,
 )
 
 NUM_DIAGNOSES = 40
@@ -66,18 +65,7 @@ def train(
         device: where model and data live.
         source: where the name of a task of the user's own leads.
     """
-    task = get_task(
-        run.task,
-        data=data,
-        subset=run.subset,
-        device=device,
-        precision=run.precision,
-        language=run.language,
-        evaluate_at_most=run.evaluate_at_most,
-        # without gradients, twice the rows of a training pass need no more memory
-        evaluation_batch_size=2 * run.part_size,
-        source=source,
-    )
+    task = task_of(run, data=data, device=device, source=source)
     training = Training(run, task)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)  # or the peak of earlier runs would count

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from dualadam.compare.optimizers import decay_of, decouples, make_optimizer, set_training
+from dualadam.compare.optimizers import decay_of, decouples, optimizer_of, set_training
 from dualadam.compare.run import Run
 from dualadam.compare.schedule import LearningRateSchedule
 from dualadam.compare.shadowing import Shadow
 from dualadam.errors import InvalidValueError
 from dualadam.optim import decay_groups
-from dualadam.tasks import Scores, Split, Task, split_rows
+from dualadam.tasks import HERE, Scores, Source, Split, Task, get_task, split_rows
 
 
 def seed_all(seed: int) -> None:
@@ -25,6 +25,24 @@ def seed_all(seed: int) -> None:
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+def task_of(
+    run: Run, *, data: str | None = None, device: str = "cpu", source: Source = HERE
+) -> Task:
+    """Return the task of a run; data, device and source are as for ``get_task``."""
+    return get_task(
+        run.task,
+        data=data,
+        subset=run.subset,
+        device=device,
+        precision=run.precision,
+        language=run.language,
+        evaluate_at_most=run.evaluate_at_most,
+        # without gradients, twice the rows of a training pass need no more memory
+        evaluation_batch_size=2 * run.part_size,
+        source=source,
+    )
 
 
 def follow(run: Run, optimizer: Optimizer) -> Shadow | None:
@@ -55,14 +73,7 @@ class Training:
         seed_all(run.seed)
         self.model = task.make_model(run.model)
         groups = decay_groups(self.model, run.weight_decay)
-        self.optimizer = make_optimizer(
-            run.optimizer,
-            groups,
-            run.settings,
-            run.weight_decay,
-            reference_lr=run.reference_lr,
-            warmup=run.warmup,
-        )
+        self.optimizer = optimizer_of(run, groups)
         self.decay = decay_of(run.optimizer, self.optimizer)
         self.shadow = follow(run, self.optimizer)
         self.schedule = LearningRateSchedule(

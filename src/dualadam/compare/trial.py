@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from dualadam.compare.measures import diagnose_all
-from dualadam.compare.optimizers import decay_of, make_optimizer
+from dualadam.compare.optimizers import decay_of, optimizer_of
 from dualadam.compare.run import AppliedDecay, CurvePoint, DiagnosisPoint, Run, finite_or_none
 from dualadam.compare.shadowing import Shadow
 from dualadam.compare.training import follow
@@ -86,14 +86,7 @@ class Trial:
         """
         run = self.run
         groups = decay_groups(params, run.weight_decay) if isinstance(params, nn.Module) else params
-        made = make_optimizer(
-            run.optimizer,
-            groups,
-            run.settings,
-            run.weight_decay,
-            reference_lr=run.reference_lr,
-            warmup=run.warmup,
-        )
+        made = optimizer_of(run, groups)
         if not self.optimizers:
             self.decay = decay_of(run.optimizer, made)
             self.shadow = follow(run, made)

@@ -11,7 +11,7 @@ from compare_cases import numbers, run_of
 from language_cases import classification_task, generation_task
 
 from dualadam.compare import measures
-from dualadam.compare import train as train_module
+from dualadam.compare import training as training_module
 from dualadam.compare.measures import measure_flatness
 from dualadam.compare.run import Record
 from dualadam.compare.train import train
@@ -31,7 +31,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole_batch(monkeypatch, kind, pa
         "generation": generation_task,
         "packed": lambda: generation_task(row_length=20),
     }
-    task = tasks[kind]() if kind in tasks else train_module.get_task("digits")
+    task = tasks[kind]() if kind in tasks else training_module.get_task("digits")
     run = run_of(optimizer="SGD", settings={"lr": 0.1}, batch_size=11, steps=3)
     weights, losses = [], []
     for accumulate in (1, parts):
@@ -55,7 +55,7 @@ def test_parts_of_a_batch_give_the_step_of_the_whole_batch(monkeypatch, kind, pa
 def tiny(monkeypatch):
     """Runs of bbc-news and gsm8k train tiny tasks."""
     tasks = {"bbc-news": classification_task(), "gsm8k": generation_task(facts={"duplicates": 3})}
-    monkeypatch.setattr(train_module, "get_task", lambda name, **_: tasks[name])
+    monkeypatch.setattr(training_module, "get_task", lambda name, **_: tasks[name])
     return tasks
 
 
