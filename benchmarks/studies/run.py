@@ -1,0 +1,66 @@
+"""Run the studies of this folder, one after the other; a second start goes on.
+
+    python benchmarks/studies/run.py [NAME ...] [--out FOLDER] [--workers N]
+
+Needs the data folder in DUALADAM_DATA, and the extra ``peers`` for the studies "variants".
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RECORDS = HERE.parent / "records"
+NAMES = (  # the cheap ones first
+    "flatness-equal-lr_digits",
+    "flatness-equal-loss_digits_eigenvalue",
+    "flatness-equal-loss_digits_sharpness",
+    "regime-summed_digits",
+    "regime-wrong-labels-20_digits",
+    "regime-wrong-labels-40_digits",
+    "regime-large-batch_digits",
+    "regime-small-data_digits",
+    "regime-fine-grid_digits",
+    "variants_digits",
+    "variants_fashion-mnist",
+    "characters",
+    "bound_fashion-mnist",
+    "mix_fashion-mnist",
+    "flatness-equal-lr_fashion-mnist",
+    "flatness-equal-loss_fashion-mnist_eigenvalue",
+    "flatness-equal-loss_fashion-mnist_sharpness",
+    "regime-summed_fashion-mnist",
+    "regime-wrong-labels-20_fashion-mnist",
+    "mix_cifar10",
+    "published-regime_fashion-mnist",
+    "published-regime_cifar10",
+    "inverse-decay_cifar10",
+    "cifar10-again",
+)
+
+
+def main() -> None:
+    """Run what is named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *NAMES])
+    parser.add_argument("--out", type=Path, default=RECORDS)
+    parser.add_argument("--workers", default="2")
+    args = parser.parse_args()
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    failed = []
+    for name in args.names or NAMES:
+        command = [sys.executable, "-m", "dualadam", "compare", str(HERE / f"{name}.toml")]
+        command += ["--out", str(args.out / name), "--workers", args.workers, "--extend"]
+        done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path})
+        if done.returncode:
+            failed.append(name)
+    if failed:
+        sys.exit(f"Not finished: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
