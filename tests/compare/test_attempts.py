@@ -67,5 +67,5 @@ def test_known_classes_need_no_process(name, monkeypatch):
     monkeypatch.setattr(attempts, "process_executor", None)
     with attempts.Attempts() as tried:
         assert tried.death_of_import(name) is None
-        assert tried.refusal(name, {"lr": 1e-3}, False) is None
-        assert "Invalid" in tried.refusal(name, {"lr": -1.0}, False)
+        assert tried.refusal(name, {"lr": 1e-3}, warmup=False, fused=True) is None
+        assert "Invalid" in tried.refusal(name, {"lr": -1.0}, warmup=False, fused=True)

@@ -35,7 +35,7 @@ def train(run):
 
 def test_a_run_without_a_shadow_keeps_its_key():
     assert "shadow" in run_of().to_json()
-    assert run_of().key == "0594231beb1e08f7"
+    assert run_of(fused=False).key == "0594231beb1e08f7"
     assert run_of(shadow=True).key != run_of().key
 
 

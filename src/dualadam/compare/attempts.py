@@ -44,11 +44,13 @@ class Attempts:
         is_imported = name.rpartition(".")[0] in sys.modules
         return None if is_imported or is_trusted(name) else self._apart(importing, name)
 
-    def refusal(self, name: str, settings: Mapping[str, Any], warmup: bool) -> str | None:
+    def refusal(
+        self, name: str, settings: Mapping[str, Any], *, warmup: bool, fused: bool
+    ) -> str | None:
         """Return why an optimizer cannot take a step with these settings, or None if it can."""
         if is_trusted(name):
-            return refusal(name, settings, warmup)
-        return self._apart(refusal, name, dict(settings), warmup)
+            return refusal(name, settings, warmup, fused)
+        return self._apart(refusal, name, dict(settings), warmup, fused)
 
     def _apart(self, function: Callable[..., str | None], *args: Any) -> str | None:
         if self._executor is None:
@@ -71,12 +73,12 @@ def importing(name: str) -> str | None:
     return None
 
 
-def refusal(name: str, settings: Mapping[str, Any], warmup: bool) -> str | None:
+def refusal(name: str, settings: Mapping[str, Any], warmup: bool, fused: bool) -> str | None:
     """Return why an optimizer cannot take a step with these settings, or None if it can."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try_step(name, settings, warmup=warmup)
+            try_step(name, settings, warmup=warmup, fused=fused)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a user's class may raise anything
         return str(error) if isinstance(error, ValueError) else last_line(error)
     return None

@@ -129,7 +129,7 @@ def _arm_mistakes(spec: Spec) -> Iterator[Mistake]:
                 if spec.command is not None:  # any program: the names are its own
                     yield from _command_mistakes(spec, arm, place)
                     continue
-                found = _mistakes_of(arm, attempts)
+                found = _mistakes_of(arm, attempts, fused=spec.fused and spec.train is None)
                 yield from (Mistake((*place, *at), said) for at, said in found)
 
 
@@ -156,7 +156,7 @@ def _command_mistakes(spec: Spec, arm: Arm, place: Place) -> Iterator[Mistake]:
         )
 
 
-def _mistakes_of(arm: Arm, attempts: Attempts) -> Iterator[Mistake]:
+def _mistakes_of(arm: Arm, attempts: Attempts, *, fused: bool) -> Iterator[Mistake]:
     """Yield the mistakes of an arm, placed below the arm."""
     is_path = "." in arm.optimizer and all(map(str.isidentifier, arm.optimizer.split(".")))
     if arm.optimizer not in OPTIMIZERS and not is_path:
@@ -178,7 +178,7 @@ def _mistakes_of(arm: Arm, attempts: Attempts) -> Iterator[Mistake]:
         yield Mistake(("warmup",), str(error).removeprefix("warmup "))
         return
     mistakes = [*_argument_mistakes(arm, entry), *_warmup_mistakes(arm, entry)]
-    yield from mistakes or _step_mistakes(arm, attempts)
+    yield from mistakes or _step_mistakes(arm, attempts, fused=fused)
 
 
 def _argument_mistakes(arm: Arm, entry: Entry) -> Iterator[Mistake]:
@@ -211,11 +211,11 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, int | float) and 0 < value <= 1
 
 
-def _step_mistakes(arm: Arm, attempts: Attempts) -> Iterator[Mistake]:
+def _step_mistakes(arm: Arm, attempts: Attempts, *, fused: bool) -> Iterator[Mistake]:
     """Let the class check its arguments; some classes check only in their first step."""
     for end in (0, -1):
         settings = {**arm.args, **{name: bounds[end] for name, bounds in arm.tune.items()}}
-        if reason := attempts.refusal(arm.optimizer, settings, arm.warmup):
+        if reason := attempts.refusal(arm.optimizer, settings, warmup=arm.warmup, fused=fused):
             message = f"gives {settings}, which {arm.optimizer} refuses: {reason}"
             yield Mistake(("tune" if arm.tune else "args",), message)
             return

@@ -15,7 +15,7 @@ from dualadam.compare.own_loop import train_own
 from dualadam.compare.plan import Plan, make_plan
 from dualadam.compare.recorded_task import record_task
 from dualadam.compare.run import Record, Run
-from dualadam.compare.spec import OLDER, Spec
+from dualadam.compare.spec import Spec, older
 from dualadam.compare.spec_file import SPEC_FILE
 from dualadam.compare.train import train
 from dualadam.errors import FailedRunsError, InvalidValueError
@@ -46,8 +46,9 @@ class StudyStore(Store[Record]):
     def __init__(self, folder: Path, spec: Spec) -> None:
         self.folder, self.spec = folder, spec
         runs = folder / RUNS_FILE
-        defaults = {name: field.default for name, field in Spec.model_fields.items()} | OLDER
         identity = json.loads(spec.model_dump_json())
+        defaults = {name: field.default for name, field in Spec.model_fields.items()}
+        defaults |= older(identity)
         check_identity(folder / SPEC_FILE, identity, defaults=defaults, has_records=runs.exists())
         record_task(folder, spec)
         super().__init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from dualadam.compare.decay import applied_decay, independent, lr_of, weight_dec
 from dualadam.compare.run import AppliedDecay, Run
 from dualadam.compare.warmup import LinearWarmup
 from dualadam.errors import InvalidValueError, last_line
-from dualadam.optim import DualAdam, InvAdam
+from dualadam.optim import DualAdam, InvAdam, fused_status
 
 DECOUPLED = {"decoupled_weight_decay": True}
 # classes of torch whose decay is L2 unless decoupled_weight_decay is set
@@ -30,6 +30,10 @@ COUPLED = (
     torch.optim.RMSprop,
     torch.optim.SGD,
 )
+
+
+# fused, they refuse sparse gradients, and on a CPU they gain little
+NEVER_FUSED = (torch.optim.SGD, torch.optim.Adagrad)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,14 @@ class Entry:
     def takes_decay(self) -> bool:
         """Whether the class has an argument weight_decay."""
         return "weight_decay" in inspect.signature(self.cls).parameters
+
+    def takes_fused(self, arguments: Mapping[str, Any]) -> bool:
+        """Whether the class has a fused step that works beside these arguments."""
+        if issubclass(self.cls, DualAdam | InvAdam) and not fused_status().available:
+            return False
+        has_fused = "fused" in inspect.signature(self.cls).parameters
+        chosen = arguments.keys() & {"fused", "foreach", "differentiable"}
+        return has_fused and not chosen and not issubclass(self.cls, NEVER_FUSED)
 
     def arguments(self) -> list[str]:
         """Return the names that ``args`` and ``tune`` of a spec may set."""
@@ -139,6 +151,7 @@ def make_optimizer(
     *,
     reference_lr: float | None = None,
     warmup: bool = False,
+    fused: bool = False,
 ) -> Optimizer:
     """Return the optimizer of an arm.
 
@@ -151,10 +164,16 @@ def make_optimizer(
         reference_lr: the learning rate at which a decoupled weight_decay is meant, also that of the
             groups in ``params``; None leaves it as it is. See ``decay.py``.
         warmup: whether to warm the optimizer up, whatever its class.
+        fused: whether to take the fused step of a class that has one, unless the settings choose a
+            step themselves. Only for real parameters on a CPU.
     """
     entry = find_entry(name).warmed() if warmup else find_entry(name)
     arguments = {**entry.fixed, **settings}
     rate = arguments.pop("switch_rate") if entry.warmup else None
+    if fused:
+        params = list(params)
+        if entry.takes_fused(arguments) and all(map(_is_real_on_cpu, _tensors(params))):
+            arguments["fused"] = True
     if entry.takes_decay:
         arguments["weight_decay"] = weight_decay
         if reference_lr is not None:
@@ -178,7 +197,13 @@ def optimizer_of(run: Run, params: Any) -> Optimizer:
         run.weight_decay,
         reference_lr=run.reference_lr,
         warmup=run.warmup,
+        fused=run.fused,
     )
+
+
+def is_fused(optimizer: Optimizer) -> bool:
+    """Return whether the steps of all parameters are fused."""
+    return all(group.get("fused") for group in optimizer.param_groups)
 
 
 def decoupled(entry: Entry, optimizer: Optimizer) -> bool:
@@ -223,7 +248,9 @@ def set_training(optimizer: Optimizer, training: bool) -> None:
         switch()
 
 
-def try_step(name: str, settings: Mapping[str, Any], *, warmup: bool = False) -> None:
+def try_step(
+    name: str, settings: Mapping[str, Any], *, warmup: bool = False, fused: bool = False
+) -> None:
     """Take one step on one number: some classes check their arguments only there.
 
     Raises:
@@ -231,10 +258,20 @@ def try_step(name: str, settings: Mapping[str, Any], *, warmup: bool = False) ->
     """
     param = _one_parameter()
     param.grad = torch.ones_like(param)
-    optimizer = make_optimizer(name, [param], settings, warmup=warmup)
+    optimizer = make_optimizer(name, [param], settings, warmup=warmup, fused=fused)
     set_training(optimizer, True)
     optimizer.step()
 
 
 def _one_parameter() -> torch.nn.Parameter:
     return torch.nn.Parameter(torch.ones(1, 1))  # some classes take matrices alone
+
+
+def _tensors(params: list[Any]) -> Iterator[torch.Tensor]:
+    """Yield the parameters of parameters or groups."""
+    for item in params:
+        yield from item["params"] if isinstance(item, dict) else [item]
+
+
+def _is_real_on_cpu(param: torch.Tensor) -> bool:
+    return param.device.type == "cpu" and param.is_floating_point()

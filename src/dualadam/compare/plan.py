@@ -83,6 +83,7 @@ class Plan:
             own_loop=spec.own_loop,
             reference_lr=reference_lr(spec, block),
             shadow=spec.shadow and phase == "judge",
+            fused=spec.fused and spec.train is None,
         )
 
     def winners(self, records: Iterable[Record]) -> dict[ArmKey, int]:

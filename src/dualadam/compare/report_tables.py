@@ -225,12 +225,18 @@ def _switch_rate_at(row: ArmSummary, lr: float) -> str:
 
 
 def cost_table(summary: Summary) -> Table:
-    """Return time and memory of every arm."""
-    columns = ("Arm", "Milliseconds per step", "Optimizer state (bytes)", "Peak memory (MB)")
+    """Return time and memory of every arm, and whether its step is fused where that is known."""
+    known = any(row.judged[0].fused is not None for row in summary.arms)
+    columns = (
+        *("Arm", "Milliseconds per step"),
+        *(["Optimizer's step"] if known else []),
+        *("Optimizer state (bytes)", "Peak memory (MB)"),
+    )
     rows = [
         (
             summary.label(row),
             f"{1000 * row.seconds_per_step:.2f}",
+            *(["fused" if row.judged[0].fused else "torch's default"] if known else []),
             f"{row.state_bytes:,}",
             f"{row.peak_bytes / 1e6:.0f}" if row.peak_bytes else "",
         )

@@ -66,6 +66,8 @@ class Run:
     reference_lr: float | None = field(default=None, metadata=LATER)
     # whether a shadow follows the optimizer of a judged run
     shadow: bool = field(default=False, metadata=LATER)
+    # whether optimizers that have a fused step take it
+    fused: bool = field(default=False, metadata=LATER)
 
     @property
     def key(self) -> str:
@@ -166,6 +168,8 @@ class Record:
         environment: see ``harness.environment``.
         decay: what the optimizer applied; None in older records, and where it is not known.
         shadow: the run as Adam with a schedule; None where it was not asked for.
+        fused: whether the optimizer's step was fused; None in older records, and where it is not
+            known.
     """
 
     run: Run
@@ -185,6 +189,7 @@ class Record:
     environment: dict[str, Any]
     decay: AppliedDecay | None = None
     shadow: ShadowResult | None = None
+    fused: bool | None = None
 
     @property
     def key(self) -> str:
@@ -229,6 +234,7 @@ class Record:
             environment=line["environment"],
             decay=AppliedDecay(**line["decay"]) if line.get("decay") else None,
             shadow=ShadowResult.from_json(line["shadow"]) if line.get("shadow") else None,
+            fused=line.get("fused"),
         )
 
 

@@ -57,6 +57,7 @@ def _unusual(run: Run) -> list[str]:
         "augment": run.augment,
         "evaluate_at_most": run.evaluate_at_most,
         "warmup": run.warmup,
+        "fused": run.fused,
         "accumulate": run.accumulate if run.accumulate > 1 else None,
     }
     parts = [f"{name}:{value}" for name, value in options.items() if value]

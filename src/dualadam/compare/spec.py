@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
@@ -47,12 +48,19 @@ LOOP_KEYS = (
     "evaluations",
     "evaluate_at_most",
     "language",
+    "fused",
 )
 
 
 # what a key meant in the ``spec.json`` of a study from before there was the key
-OLDER = {"decay": "times lr", "sampler": "halton", "interval": "judged seeds"}
+OLDER = {"decay": "times lr", "sampler": "halton", "interval": "judged seeds", "fused": False}
 RECORDED = {"recorded": True}  # the context in which pydantic reads the spec of a study's folder
+
+
+def older(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the keys of the spec that an older ``spec.json`` holds meant then."""
+    own_loop = table.get("train") is not None
+    return {key: value for key, value in OLDER.items() if not (own_loop and key in LOOP_KEYS)}
 
 
 class _Table(BaseModel):
@@ -180,6 +188,7 @@ class Spec(_Table):
         shadow: whether a shadow Adam follows every judged run, see ``shadowing.py``.
         evaluations: points of a judged run's learning curve.
         evaluate_at_most: examples of the validation and the test split; None for all.
+        fused: whether optimizers that have a fused step take it, on a CPU, see ``optimizers.py``.
         language: for language tasks, the fields of ``FineTuning`` without the model.
         decay: "independent": every arm of a block gets the same decay per step, see ``decay.py``;
             "times lr": every arm gets the block's weight_decay, and a decay that grows with lr.
@@ -221,6 +230,7 @@ class Spec(_Table):
     shadow: bool = False
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 20
     evaluate_at_most: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    fused: bool = True
     language: Language | None = None
     decay: Literal["independent", "times lr"] = "independent"
     points: Annotated[int, Field(ge=0, le=10_000)]
@@ -239,7 +249,7 @@ class Spec(_Table):
     def _older_study_keeps_its_meaning(cls, table: Any, info: ValidationInfo) -> Any:
         """Fill in the keys that a recorded spec may lack."""
         recorded = isinstance(table, dict) and info.context == RECORDED
-        return OLDER | table if recorded else table
+        return older(table) | table if recorded else table
 
     @model_validator(mode="before")
     @classmethod

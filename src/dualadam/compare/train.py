@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from dualadam.compare.measures import diagnose_all, measure_flatness, peak_bytes, state_bytes
+from dualadam.compare.optimizers import is_fused
 from dualadam.compare.run import (
     CurvePoint,
     DiagnosisPoint,
@@ -95,6 +96,7 @@ def train(
         environment=environment(device),
         decay=training.decay,
         shadow=training.shadow.result() if training.shadow else None,
+        fused=is_fused(training.optimizer),
     )
 
 
