@@ -14,7 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from dualadam.errors import InvalidTypeError, InvalidValueError
 from dualadam.flatness.eigenvalues import extreme_eigenvalues
 from dualadam.flatness.mean_loss import MeanLoss
-from dualadam.optim import DualAdam, InvAdam, mixing_weight
+from dualadam.optim import DualAdam, InvAdam, mixing_weight, moments_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -83,7 +83,7 @@ def preconditioner(loss: MeanLoss, optimizer: Optimizer) -> Tensor:
                 f"{name!r}; choose parameters with params=."
             )
         group = settings[id(p)]
-        parts.append(_diagonal(optimizer, group, state).flatten().to(loss.device, loss.dtype))
+        parts.append(_diagonal(optimizer, group, state, p).flatten().to(loss.device, loss.dtype))
     return torch.cat(parts)
 
 
@@ -181,10 +181,13 @@ def _settings_of(optimizer: Optimizer) -> dict[int, dict[str, Any]]:
     return {id(p): group for group in optimizer.param_groups for p in group["params"]}
 
 
-def _diagonal(optimizer: Optimizer, group: dict[str, Any], state: dict[str, Tensor]) -> Tensor:
+def _diagonal(
+    optimizer: Optimizer, group: dict[str, Any], state: dict[str, Tensor], param: Tensor
+) -> Tensor:
     """Return D of one parameter, in double precision."""
     step, (beta1, beta2) = float(state["step"]), map(float, group["betas"])
-    second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
+    amsgrad = group.get("amsgrad")
+    second = state["max_exp_avg_sq"] if amsgrad else moments_of(state, param).exp_avg_sq
     r = (second.double() / (1 - beta2**step)).sqrt() + group["eps"]
     alpha = 0.0
     if isinstance(optimizer, DualAdam | InvAdam):

@@ -7,16 +7,19 @@ from dualadam.optim.diagnostics import Diagnosis, diagnose
 from dualadam.optim.dualadam import DualAdam, InvAdam
 from dualadam.optim.groups import decay_groups
 from dualadam.optim.schedule import switch_rate_for
+from dualadam.optim.state import Moments, moments_of
 
 __all__ = [
     "Diagnosis",
     "DualAdam",
     "FusedStatus",
     "InvAdam",
+    "Moments",
     "decay_groups",
     "diagnose",
     "fused_status",
     "memory_traffic",
     "mixing_weight",
+    "moments_of",
     "switch_rate_for",
 ]

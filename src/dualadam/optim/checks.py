@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from dualadam.optim._step.rounding import ROUNDED
+from dualadam.optim._step.sharded import sharding_of
 from dualadam.optim._warn import warn
 from dualadam.optim.state import moment_dtype, state_dtype_name
 
@@ -165,12 +166,22 @@ def _check_combinations(settings: Mapping[str, Any]) -> None:
 
 
 def check_storage(group: Mapping[str, Any]) -> None:
-    """Refuse a state dtype for complex parameters; warn if nothing is rounded stochastically."""
+    """Refuse what no state can be stored in; warn if nothing is rounded stochastically."""
     state_dtype, params = group["state_dtype"], group["params"]
+    if state_dtype == "uint8" and not group["stochastic_rounding"]:
+        raise ValueError(
+            "state_dtype='uint8' needs stochastic_rounding=True: rounded to nearest, a second "
+            "moment in 8 bits would not change."
+        )
+    if state_dtype == "uint8" and any(sharding_of(p) for p in params):
+        raise ValueError(
+            "state_dtype='uint8' is not for sharded parameters (DTensor), whose blocks would "
+            "differ with the number of processes; use 'bfloat16'."
+        )
     if state_dtype is not None and any(p.is_complex() for p in params):
         raise ValueError(f"state_dtype must be None for complex parameters, got {state_dtype}.")
     stored = {p.dtype for p in params} | {moment_dtype(p, group) for p in params}
-    if group["stochastic_rounding"] and params and torch.bfloat16 not in stored:
+    if group["stochastic_rounding"] and params and ROUNDED.isdisjoint(stored):
         warn(
             "stochastic_rounding=True has no effect: neither the parameters nor their state are "
             "bfloat16. state_dtype='bfloat16' stores the state in bfloat16."

@@ -27,6 +27,7 @@ from dualadam.optim._step.sharded import (
 )
 from dualadam.optim._step.slices import piece_size
 from dualadam.optim.dualadam import unwrap
+from dualadam.optim.state import Moments, moments_of
 
 QUANTILES = (0.05, 0.5, 0.95)
 SAMPLE = 100_000  # quantiles of larger groups are taken over this many evenly spaced coordinates
@@ -159,7 +160,7 @@ def diagnose(optimizer: Optimizer | Iterable[Optimizer]) -> Diagnosis:
     rows = []
     for index in range(num_groups):
         states = [
-            (group, one.state[param])
+            (param, group, one.state[param])
             for one in optimizers
             for group in one.param_groups[index : index + 1]
             for param in group["params"]
@@ -170,14 +171,11 @@ def diagnose(optimizer: Optimizer | Iterable[Optimizer]) -> Diagnosis:
 
 
 def _diagnose_states(
-    index: int, states: list[tuple[dict[str, Any], dict[str, Tensor]]]
+    index: int, states: list[tuple[Tensor, dict[str, Any], dict[str, Tensor]]]
 ) -> GroupDiagnosis:
-    """Return the row of one group: of the states of its parameters, each with its settings."""
-    total = sum(
-        # both parts of a complex number count
-        state["exp_avg"].numel() * (2 if state["exp_avg"].is_complex() else 1)
-        for _, state in states
-    )
+    """Return the row of one group: of its parameters, each with its settings and its state."""
+    # both parts of a complex number count
+    total = sum(param.numel() * (2 if param.is_complex() else 1) for param, _, _ in states)
     if not total:
         return GroupDiagnosis(index, 0, *(math.nan,) * 10)
 
@@ -186,9 +184,10 @@ def _diagnose_states(
         lambda: torch.zeros(6, dtype=torch.float64, device="cpu")
     )
     samples_of: dict[Sharding | None, list[Tensor]] = defaultdict(list)
-    for group, state in states:
-        sharding = sharding_of(state["exp_avg"])
-        sums, sample = _measure(group, state, stride)
+    for param, group, state in states:
+        moments = moments_of(state, param)
+        sharding = sharding_of(moments.exp_avg)
+        sums, sample = _measure(group, float(state["step"]), moments, stride)
         sums_of[sharding] += sums
         samples_of[sharding].append(sample)
     sums = torch.zeros(6, dtype=torch.float64, device="cpu")
@@ -218,7 +217,9 @@ def _diagnose_states(
     )
 
 
-def _measure(group: dict[str, Any], state: dict[str, Tensor], stride: int) -> tuple[Tensor, Tensor]:
+def _measure(
+    group: dict[str, Any], step: float, moments: Moments, stride: int
+) -> tuple[Tensor, Tensor]:
     """Return the sums of one parameter in this process, and every stride-th element of its vh.
 
     The sums are those of alpha, vh, the squares of both parts, w, and where the inverse part leads.
@@ -226,9 +227,8 @@ def _measure(group: dict[str, Any], state: dict[str, Tensor], stride: int) -> tu
     times as much.
     """
     beta1, beta2 = (float(beta) for beta in group["betas"])
-    step = float(state["step"])
     alpha = mixing_weight(step, group.get("switch_rate", 0.0))
-    exp_avg, exp_avg_sq = (_flat(local_part(state[key])) for key in ("exp_avg", "exp_avg_sq"))
+    exp_avg, exp_avg_sq = (_flat(local_part(moment)) for moment in moments)
     size = piece_size(exp_avg.numel(), exp_avg.device)
     sums = torch.zeros(6, dtype=torch.float64, device="cpu")
     sums[0] = alpha * exp_avg.numel()

@@ -262,11 +262,15 @@ class DualAdam(_AdamBase):
             parameter's dtype, or float32 for parameters in half precision. "bfloat16" halves the
             memory of the moments; the arithmetic stays in float32. Rounded to nearest, a bfloat16
             second moment stalls when its relative change per step, which is at most 1 - beta2, is
-            below 2e-3: use it with stochastic_rounding. Not for complex parameters.
-        stochastic_rounding: round bfloat16 parameters and moments to one of their two neighbours
-            at random, so that the mean is right, instead of to the nearest. The noise is a hash of
-            rounding_seed, the parameter's number in the optimizer, its step and the element, so it
-            is the same in every path and in a resumed run. float16 is always rounded to nearest.
+            below 2e-3: use it with stochastic_rounding. "uint8" quarters the memory and needs
+            stochastic_rounding: each moment takes 65 bytes for 64 parameters, in a row of blocks
+            that ``dualadam.optim.moments_of`` reads. Not for complex parameters, nor "uint8" for
+            sharded ones.
+        stochastic_rounding: round bfloat16 parameters, and moments in bfloat16 or 8 bits, to one
+            of their two neighbours at random, so that the mean is right, instead of to the nearest.
+            The noise is a hash of rounding_seed, the parameter's number in the optimizer, its step
+            and the element, so it is the same in every path and in a resumed run. float16 is always
+            rounded to nearest.
         rounding_seed: tells the noise of several optimizers apart, in [0, 2^32). None numbers
             the optimizers that are made in a row, before one of them steps, from 0. The group keeps
             it. Give one to each process where a tool divides the parameters among optimizers

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from dualadam.optim._step.quantised import is_quantised, shape_in_words, shape_of_moment
 from dualadam.optim._step.sharded import sharding_of
 from dualadam.optim._warn import warn
-from dualadam.optim.state import MOMENTS, moment_dtype, restored_step
+from dualadam.optim.state import MOMENTS, converted, moment_dtype, restored_step
 
 State = Mapping[str, Any]  # of one parameter
 # keys of groups that say whether the decay is decoupled, and who writes them
@@ -139,12 +140,13 @@ def check_shapes(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 def check_shape(name: str, moment: Tensor, param: Tensor) -> None:
     """Refuse a moment of another shape than its parameter's, or of another number of processes."""
     saved, now = num_processes(moment), num_processes(param)
-    if moment.shape != param.shape:
+    if moment.shape != shape_of_moment(param, moment.dtype):
         lengths = list(zip(moment.shape, param.shape, strict=False))
         shorter = [i for i, (of_moment, length) in enumerate(lengths) if of_moment < length]
-        is_shard = len(moment.shape) == len(param.shape) and len(shorter) == 1
+        alike = len(moment.shape) == len(param.shape) and not is_quantised(moment)
+        is_shard = alike and len(shorter) == 1
         raise ValueError(
-            f"{name} must have its shape {tuple(param.shape)}, got {tuple(moment.shape)}. "
+            f"{name} must have its shape {tuple(param.shape)}, got {shape_in_words(moment)}. "
             "Resize the saved moments with the parameter, or leave out its state."
             + (f" If it is the shard of one process: {RESHARD}" if is_shard else "")
         )
@@ -187,7 +189,7 @@ def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
             continue
         loaded, state = saved["state"][saved_id], optimizer.state[param]
         dtype = moment_dtype(param, group)
-        if dtype != param.dtype:
-            for key in MOMENTS:
-                state[key] = loaded[key].to(device=param.device, dtype=dtype, copy=True)
+        for key in MOMENTS:
+            if dtype != param.dtype or is_quantised(loaded[key]):
+                state[key] = converted(key, loaded[key], param, dtype)
         state["step"] = restored_step(loaded["step"], param, group)

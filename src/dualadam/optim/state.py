@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import _get_scalar_dtype
 
+from dualadam.optim._step.quantised import numbers_of, quantised, shape_of_moment
+from dualadam.optim._step.rounding import ROUNDED
 from dualadam.optim._step.slices import arithmetic_dtype
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "uint8": torch.uint8}
+
+
+class Moments(NamedTuple):
+    """The two moments of a parameter as numbers, each in its shape."""
+
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
 
 
 def state_dtype_name(state_dtype: torch.dtype | str | None) -> str | None:
@@ -30,19 +39,64 @@ def state_dtype_name(state_dtype: torch.dtype | str | None) -> str | None:
     name = str(state_dtype).removeprefix("torch.")
     if not isinstance(state_dtype, torch.dtype | str) or name not in STATE_DTYPES:
         raise ValueError(
-            "state_dtype must be None, torch.float32 or torch.bfloat16, or the name of one of "
-            f"them, got {state_dtype!r}."
+            "state_dtype must be None, torch.float32, torch.bfloat16 or torch.uint8, or the name "
+            f"of one of them, got {state_dtype!r}."
         )
     return name
 
 
 def new_state(param: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the state of a parameter that has not been updated."""
-    dtype = moment_dtype(param, group)
-    exp_avg, exp_avg_sq = (
-        torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype) for _ in MOMENTS
-    )
-    return {"step": new_step(param, group), "exp_avg": exp_avg, "exp_avg_sq": exp_avg_sq}
+    moments = {key: new_moment(param, moment_dtype(param, group)) for key in MOMENTS}
+    return {"step": new_step(param, group), **moments}
+
+
+def new_moment(param: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a moment of no gradient."""
+    if dtype == torch.uint8:
+        return param.new_zeros(shape_of_moment(param, dtype), dtype=dtype, requires_grad=False)
+    return torch.zeros_like(param, memory_format=torch.preserve_format, dtype=dtype)
+
+
+def moments_of(state: Mapping[str, Tensor], param: Tensor) -> Moments:
+    """Return the moments in the state of a parameter as numbers, whatever they are stored in.
+
+    Args:
+        state: ``optimizer.state[param]`` of an InvAdam or a DualAdam, or of torch's Adam.
+        param: the parameter.
+
+    Returns:
+        ``exp_avg`` and ``exp_avg_sq`` in the shape of the parameter. A state in 8 bits is copied to
+        float32, exactly; any other is returned as it is.
+
+    Raises:
+        KeyError: the parameter has not been updated.
+
+    Example:
+        >>> import torch
+        >>> from dualadam import DualAdam
+        >>> from dualadam.optim import moments_of
+        >>> w = torch.ones(2, 3, requires_grad=True)
+        >>> optimizer = DualAdam([w], state_dtype=torch.uint8, stochastic_rounding=True)
+        >>> w.grad = torch.ones(2, 3)
+        >>> optimizer.step()
+        >>> optimizer.state[w]["exp_avg"].shape, moments_of(optimizer.state[w], w).exp_avg.shape
+        (torch.Size([7]), torch.Size([2, 3]))
+    """
+    return Moments(*(numbers_of(state[key], param, key == "exp_avg") for key in MOMENTS))
+
+
+def converted(key: str, moment: Tensor, param: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a copy of a saved moment on the parameter's device, stored in another dtype.
+
+    From 8 bits this is exact; to 8 bits and bfloat16 it rounds to nearest.
+    """
+    moment = moment.to(device=param.device, copy=True)
+    if moment.dtype == dtype:
+        return moment
+    signed = key == "exp_avg"
+    numbers = numbers_of(moment, param, signed)
+    return quantised(numbers, signed) if dtype == torch.uint8 else numbers.to(dtype)
 
 
 def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
@@ -69,7 +123,7 @@ def step_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
     rounding would repeat at every step.
     """
     stored = (param.dtype, moment_dtype(param, group))
-    rounded = group["stochastic_rounding"] and torch.bfloat16 in stored
+    rounded = group["stochastic_rounding"] and not ROUNDED.isdisjoint(stored)
     lasting = 0.0 < group.get("switch_rate", 0.0) < 2**-24
     has_float64 = param.device.type != "mps"
     return torch.float64 if (rounded or lasting) and has_float64 else _get_scalar_dtype()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.memory import is_dense, strides
+from dualadam.optim._step.quantised import is_quantised, shape_of_moment
 
 PLAIN = {Tensor, torch.nn.Parameter}
 DTYPE, SHAPE, DEVICE = attrgetter("dtype"), attrgetter("shape"), attrgetter("device")
@@ -51,9 +52,11 @@ def refuses(row: TensorRow, accepts: Accepts) -> str | None:
         return f"{param.dtype} with state in {dtype}".replace("torch.", "")
     if row.step.dtype not in accepts.step_dtypes or row.step.numel() != 1:
         return "step is not one floating-point number"
-    if any(t.shape != param.shape for t in tensors):
+    if any(t.shape != shape_of_moment(param, t.dtype) for t in tensors):
         return "state or gradient of another shape"
     if not all(t.is_contiguous() for t in tensors):
+        if is_quantised(row.exp_avg):
+            return "state in 8 bits with a parameter or gradient that is not contiguous"
         if not is_dense(param):
             return "not dense in memory"
         if any(strides(t) != strides(param) for t in tensors):
@@ -91,9 +94,13 @@ def takes_all(columns: Columns, accepts: Accepts) -> bool:
         if len(devices) != 1 or next(iter(devices)).type != accepts.device_type:
             return False
     shapes = list(map(SHAPE, params))
+    of_state = shapes
+    if exp_avg == torch.uint8:
+        of_state = [shape_of_moment(p, exp_avg) for p in params]
     return (
         all(map(Tensor.is_contiguous, large))
         and not any(map(Tensor.is_neg, [*params, *grads]))
-        and all(list(map(SHAPE, column)) == shapes for column in (grads, exp_avgs, exp_avg_sqs))
+        and list(map(SHAPE, grads)) == shapes
+        and all(list(map(SHAPE, column)) == of_state for column in (exp_avgs, exp_avg_sqs))
         and set(map(Tensor.numel, steps)) == {1}
     )

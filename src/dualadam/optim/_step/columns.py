@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from dualadam.optim._step.quantised import shape_in_words, shape_of_moment
+
 SHAPE = attrgetter("shape")
 
 
@@ -69,13 +71,15 @@ def require_same_shapes(columns: Columns) -> None:
         ("exp_avg", columns.exp_avgs),
         ("exp_avg_sq", columns.exp_avg_sqs),
     ):
-        others = list(map(SHAPE, tensors))
-        if others != shapes:
-            shape, other = next((s, o) for s, o in zip(shapes, others, strict=True) if s != o)
-            raise RuntimeError(
-                f"{key} must have the shape of its parameter, {tuple(shape)}, got {tuple(other)}. "
-                "After a parameter was resized, make a new optimizer."
-            )
+        if list(map(SHAPE, tensors)) == shapes:
+            continue
+        for param, tensor in zip(columns.params, tensors, strict=True):
+            if tensor.shape != shape_of_moment(param, tensor.dtype):
+                raise RuntimeError(
+                    f"{key} must have the shape of its parameter, {tuple(param.shape)}, "
+                    f"got {shape_in_words(tensor)}. "
+                    "After a parameter was resized, make a new optimizer."
+                )
 
 
 def has_repeats(params: list[Tensor]) -> bool:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dualadam.optim._step.columns import Columns, TensorRow, Updated, require_same_shapes
 from dualadam.optim._step.equations import Coefficients
+from dualadam.optim._step.quantised import numbers_of
 from dualadam.optim._step.rounding import noise_key, write_back
 from dualadam.optim._step.settings import StepSettings, as_double
 from dualadam.optim._step.slices import SHARE_OF_LARGEST, arithmetic_dtype, piece_size, pieces
@@ -85,4 +86,5 @@ def in_arithmetic_dtype(row: TensorRow) -> tuple[Tensor, Tensor, Tensor, Tensor]
             torch.view_as_real(v),
         )
     dtype = arithmetic_dtype(p)
+    m, v = numbers_of(m, p, signed=True), numbers_of(v, p, signed=False)
     return p.to(dtype), g.to(dtype), m.to(dtype), v.to(dtype)

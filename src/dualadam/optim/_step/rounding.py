@@ -13,11 +13,13 @@ from torch import Tensor
 
 from dualadam.optim._step.columns import TensorRow, Updated
 from dualadam.optim._step.memory import memory_index
+from dualadam.optim._step.quantised import is_quantised, quantised
 
 # Of an element's hash exp_avg takes the lower half, low, exp_avg_sq the upper half, high, and the
 # parameter 16 bits of the product with this number, which are (high + 0x9E37 low) mod 2^16. Any two
 # of the three are independent: for each value of one, every value of the other occurs once.
 PARAM_MULTIPLIER = 0x9E370001 - 2**32
+ROUNDED = {torch.bfloat16, torch.uint8}  # dtypes that are rounded stochastically
 
 
 def mix(h: Tensor) -> Tensor:
@@ -46,12 +48,12 @@ def mix_number(h: int) -> int:
 
 
 def noise_key(row: TensorRow) -> int | Tensor | None:
-    """Return the key of a row's noise at its step, or None if nothing in it is bfloat16.
+    """Return the key of a row's noise at its step, or None if nothing in it is rounded so.
 
     The key is an int32 number, or a 0-d tensor of it where the step must stay on its device. A step
     that is no count (nan, or beyond 2^53) has the noise of 0: its cast is undefined.
     """
-    if torch.bfloat16 not in (row.param.dtype, row.exp_avg.dtype, row.exp_avg_sq.dtype):
+    if ROUNDED.isdisjoint((row.param.dtype, row.exp_avg.dtype, row.exp_avg_sq.dtype)):
         return None
     seed = mix_number((row.place ^ 0x9E3779B9) & 0xFFFFFFFF)
     if row.step.is_cpu and not torch.compiler.is_compiling():
@@ -89,7 +91,7 @@ def write_back(row: TensorRow, updated: Updated, key: int | Tensor | None, first
     Args:
         row: where they are stored; a whole parameter with its state, or a piece.
         updated: the computed values.
-        key: rounds what is bfloat16 stochastically; None rounds to nearest.
+        key: rounds what is bfloat16 or in 8 bits stochastically; None rounds to nearest.
         first: position of the piece in its parameter.
     """
     hashes: Tensor | None = None
@@ -98,15 +100,17 @@ def write_back(row: TensorRow, updated: Updated, key: int | Tensor | None, first
         target, value = getattr(row, name), getattr(updated, name)
         if not is_copy(target, value):
             continue
-        if key is None or target.dtype != torch.bfloat16:
-            target.copy_(value)
-            continue
-        if hashes is None:
-            hashes = mix(memory_index(row.param, first) + key)
-        if name == "param":
-            hashes.mul_(PARAM_MULTIPLIER)
-        noise = hashes & 0xFFFF if name == "exp_avg" else hashes >> 16 & 0xFFFF
-        target.copy_(stochastic_bfloat16(value, noise))
+        noise: Tensor | None = None
+        if key is not None and target.dtype in ROUNDED:
+            if hashes is None:
+                hashes = mix(memory_index(row.param, first) + key)
+            if name == "param":
+                hashes.mul_(PARAM_MULTIPLIER)
+            noise = hashes & 0xFFFF if name == "exp_avg" else hashes >> 16 & 0xFFFF
+        if is_quantised(target):
+            target.copy_(quantised(value, name == "exp_avg", noise))
+        else:
+            target.copy_(value if noise is None else stochastic_bfloat16(value, noise))
 
 
 def is_copy(target: Tensor, value: Tensor) -> bool:

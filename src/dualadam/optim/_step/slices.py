@@ -11,6 +11,7 @@ from torch.nn import Parameter
 
 from dualadam.optim._step.columns import TensorRow
 from dualadam.optim._step.memory import is_dense, strides
+from dualadam.optim._step.quantised import BLOCK, is_quantised, part
 
 HALF = (torch.float16, torch.bfloat16)
 # The copies and what is computed from them take up to 32 bytes per element. The temporaries of
@@ -52,27 +53,34 @@ def piece_size(numel: int, device: torch.device) -> int:
 def pieces(row: TensorRow, size: int) -> list[Piece]:
     """Cut a row into flat views of at most ``size`` elements, or return it whole.
 
-    It is cut where copies are needed and the four tensors are laid out alike. torch.compile gets
-    it whole, since compiled code keeps no copies; so does a differentiated step, which cannot
-    change views in place.
+    It is cut where copies are needed and the four tensors are laid out alike, and between blocks of
+    moments in 8 bits. torch.compile gets it whole, since compiled code keeps no copies; so does a
+    differentiated step, which cannot change views in place.
     """
     param = row.param
-    tensors = (param, row.grad, row.exp_avg, row.exp_avg_sq)
+    moments = (row.exp_avg, row.exp_avg_sq)
+    in_blocks = any(map(is_quantised, moments))
+    if in_blocks:
+        size = max(size // BLOCK, 1) * BLOCK
+    tensors = (param, row.grad, *(moment for moment in moments if not is_quantised(moment)))
     if (
         torch.compiler.is_compiling()
         or torch.is_grad_enabled()
         or param.numel() <= size
         or not needs_copies(row)
-        or not is_dense(param)
+        or not (param.is_contiguous() if in_blocks else is_dense(param))
         or any(type(t) not in (Tensor, Parameter) or strides(t) != strides(param) for t in tensors)
     ):
         return [Piece(0, row)]
-    p, g, m, v = (t.as_strided((t.numel(),), (1,)) for t in tensors)
     found = []
     for first in range(0, param.numel(), size):
-        here = slice(first, first + size)
-        part = TensorRow(p[here], g[here], m[here], v[here], row.step, row.place)
-        found.append(Piece(first, part))
+        p, g, m, v = (
+            part(t, first, size)
+            if is_quantised(t)
+            else t.as_strided((t.numel(),), (1,))[first : first + size]
+            for t in (param, row.grad, *moments)
+        )
+        found.append(Piece(first, TensorRow(p, g, m, v, row.step, row.place)))
     return found
 
 
