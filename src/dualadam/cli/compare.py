@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 import time
@@ -123,14 +122,13 @@ def compare(
     from dualadam.compare.budget import plan_for_hours
     from dualadam.compare.check import check_machine, check_spec
     from dualadam.compare.continued import continued
-    from dualadam.compare.determinism import check_determinism
     from dualadam.compare.estimate import estimate as estimate_cost
-    from dualadam.compare.execution import execute, open_study
-    from dualadam.compare.live import LiveReport
+    from dualadam.compare.execution import open_study
     from dualadam.compare.optimizers import find_entry
     from dualadam.compare.own_task import bind_task, check_own_task
     from dualadam.compare.plan import make_plan
     from dualadam.compare.report import write_report
+    from dualadam.compare.running import make_runs
     from dualadam.compare.smoke import smoke_test
     from dualadam.compare.spec_file import parse_spec, read_spec_text
     from dualadam.compare.spec_warnings import spec_warnings
@@ -203,27 +201,17 @@ def compare(
         console.print(f"{spec.title or spec.name}: {plan.num_runs} runs, {where}, into {folder}")
         started = time.monotonic()
         try:
-            with (
-                ConsoleProgress(console) as shown,
-                LiveReport(store, shown) if live else contextlib.nullcontext(shown) as progress,
-                executors as (executor, width),
-            ):
-                said = check_determinism(
-                    plan, folder, executor, data=data, device=device, source=own
-                )
-                if said:
-                    shown.said(said)
-                execute(
-                    plan,
-                    store,
-                    executor,
-                    width,
-                    data=data,
-                    device=device,
-                    source=own,
-                    progress=progress,
-                    extend=extend,
-                )
+            make_runs(
+                plan,
+                store,
+                executors,
+                progress=ConsoleProgress(console),
+                data=data,
+                device=device,
+                source=own,
+                extend=extend,
+                live=live,
+            )
         except KeyboardInterrupt:
             options = {
                 "--out": out,

@@ -11,7 +11,8 @@ from dualadam.compare.control import reference_lr
 from dualadam.compare.estimate import Estimate
 from dualadam.compare.plan import Plan
 from dualadam.compare.report_tables import score_rows, settings_text
-from dualadam.compare.spec import Block, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Block
 from dualadam.compare.summary import Summary
 from dualadam.compare.verdict_wording import interval_sentence, verdict_sentence
 from dualadam.compare.wording import minus

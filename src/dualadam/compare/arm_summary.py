@@ -12,7 +12,8 @@ from dualadam.compare import stats
 from dualadam.compare.optimizers import OPTIMIZERS
 from dualadam.compare.run import Record
 from dualadam.compare.signature import signature
-from dualadam.compare.spec import Arm, Block, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm, Block
 from dualadam.errors import InvalidValueError
 from dualadam.harness.verdict import Verdict
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dualadam.compare.attempts import Attempts
 from dualadam.compare.optimizers import OPTIMIZERS, Entry, find_entry
 from dualadam.compare.own_loop import COMMAND_NAMES, placeholders
-from dualadam.compare.spec import Arm, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm
 from dualadam.compare.spec_text import Mistake, Place, SpecText, nearest
 from dualadam.errors import InvalidValueError
 from dualadam.tasks import (

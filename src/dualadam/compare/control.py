@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from dualadam.compare.optimizers import OPTIMIZERS
-from dualadam.compare.spec import Arm, Block, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm, Block
 
 
 def control_of(spec: Spec, block: Block) -> str:

@@ -12,7 +12,8 @@ from dualadam.compare.optimizers import try_step
 from dualadam.compare.plan import Plan
 from dualadam.compare.points import ranges_of
 from dualadam.compare.run import Record
-from dualadam.compare.spec import Arm, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm
 
 FACTOR = 4.0  # by which an end of a range is moved
 MAX_ROUNDS = 3  # so that an end moves by 64 at most

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from dualadam.compare.control import reference_lr
 from dualadam.compare.points import ArmKey, draw_points
 from dualadam.compare.run import Record, Run
-from dualadam.compare.spec import Arm, Block, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm, Block
 
 TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs 0, 1, ...
 Trials = dict[int, list[tuple[float, float]]]  # trial -> (score, -loss) of each tuning seed

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from dualadam.compare.spec import Arm, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm
 
 ArmKey = tuple[str, str]  # the names of a block and of one of its arms
 FIRST = ("lr", "switch_rate")  # the settings with the first two dimensions of the sequence

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +13,19 @@ from dualadam.compare.arms import RateRange
 from dualadam.compare.budget import plan_for_hours
 from dualadam.compare.check import check_machine, check_spec
 from dualadam.compare.continued import continued
-from dualadam.compare.determinism import check_determinism
-from dualadam.compare.execution import check_unchanged, execute, open_study
-from dualadam.compare.live import LiveReport
+from dualadam.compare.execution import check_unchanged, open_study
 from dualadam.compare.optimizers import find_entry
 from dualadam.compare.own_task import bind_task, check_own_task
 from dualadam.compare.plan import make_plan
 from dualadam.compare.quick_spec import DEFAULT_ARMS, What, quick_spec
 from dualadam.compare.report import write_report
 from dualadam.compare.result import Result
-from dualadam.compare.spec import Spec
+from dualadam.compare.running import make_runs
 from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.workers import choose_executor
 from dualadam.harness.cluster import check_reachable
-from dualadam.harness.executors import Width
 from dualadam.harness.notebook import choose_progress
 from dualadam.harness.progress import Progress
-from dualadam.tasks import Source
 
 
 def compare(
@@ -143,54 +137,17 @@ def compare(
         )
         progress.said(said)
     executors = choose_executor(workers, threads, device, cluster)
-    return run_study(
-        spec,
-        source,
-        folder,
-        executors,
-        device=device,
-        data=data,
-        progress=progress,
-        extend=extend,
-        live=live,
-    )
-
-
-def run_study(
-    spec: Spec,
-    source: Source,
-    folder: Path,
-    executors: contextlib.AbstractContextManager[tuple[Executor, Width]],
-    *,
-    device: str = "cpu",
-    data: str | None = None,
-    progress: Progress | None = None,
-    extend: bool = False,
-    live: bool = False,
-) -> Result:
-    """Make the runs that a folder lacks, write the report and return the result."""
     with open_study(folder, spec) as store:
         check_unchanged(store, spec)
-        with (
-            progress or choose_progress() as told,
-            LiveReport(store, told) if live else contextlib.nullcontext(told) as shown,
-            executors as (executor, width),
-        ):
-            plan = make_plan(spec)
-            said = check_determinism(
-                plan, folder, executor, data=data, device=device, source=source
-            )
-            if said:
-                shown.said(said)
-            execute(
-                plan,
-                store,
-                executor,
-                width,
-                data=data,
-                device=device,
-                source=source,
-                progress=shown,
-                extend=extend,
-            )
+        make_runs(
+            make_plan(spec),
+            store,
+            executors,
+            progress=progress,
+            data=data,
+            device=device,
+            source=source,
+            extend=extend,
+            live=live,
+        )
         return Result(write_report(folder), folder)

@@ -27,8 +27,9 @@ from dualadam.compare.report_tables import (
 )
 from dualadam.compare.run import finite_or_none
 from dualadam.compare.shadow_table import shadow_table
-from dualadam.compare.spec import Block, Spec
+from dualadam.compare.spec import Spec
 from dualadam.compare.spec_file import load_study_spec
+from dualadam.compare.spec_tables import Block
 from dualadam.compare.spec_warnings import spec_warnings
 from dualadam.compare.summary import Summary, summarise
 from dualadam.compare.tuning_budget import budget_curve

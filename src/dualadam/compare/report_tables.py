@@ -10,7 +10,7 @@ from typing import Any
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.drawn import Drawn, label
 from dualadam.compare.run import AppliedDecay
-from dualadam.compare.spec import Block
+from dualadam.compare.spec_tables import Block
 from dualadam.compare.stats import Difference, Interval
 from dualadam.compare.summary import Summary
 from dualadam.compare.tuning_budget import BudgetPoint, budget_curve, shown_budgets

@@ -6,28 +6,21 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
-    SerializerFunctionWrapHandler,
     ValidationInfo,
-    model_serializer,
     model_validator,
 )
 
 from dualadam.compare.extension import Extension
 from dualadam.compare.loop_entry import LoopEntry
 from dualadam.compare.run import OwnLoop
+from dualadam.compare.spec_tables import Arm, Block, Primary, Table
 from dualadam.compare.spec_text import nearest
 from dualadam.compare.spec_values import (
     FileName,
     Finite,
     Language,
-    Name,
-    Plain,
-    Range,
     Schedule,
     refuse,
 )
@@ -63,94 +56,6 @@ def older(table: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in OLDER.items() if not (own_loop and key in LOOP_KEYS)}
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Arm(_Table):
-    """One optimizer, its fixed arguments and the ranges of its tuned ones.
-
-    Attributes:
-        optimizer: a name of ``OPTIMIZERS``, or an importable class.
-        args: fixed arguments.
-        tune: name -> range [low, high], sampled on a logarithmic scale.
-        loss_scale: factor of the loss, above 0.
-        schedule: of the learning rate; None takes the spec's.
-        warmup: whether the optimizer is warmed up over 1 / switch_rate steps, as a control is.
-    """
-
-    name: Name
-    optimizer: Annotated[str, Field(validation_alias=AliasChoices("optimizer", "class"))]
-    args: dict[str, Plain] = {}
-    tune: dict[str, Range] = {}
-    loss_scale: Annotated[Finite, Field(gt=0)] = 1.0
-    schedule: Schedule | None = None
-    warmup: bool = False
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave ``warmup = false`` out, as the ``spec.json`` of older studies does."""
-        return {k: v for k, v in write(self).items() if k != "warmup" or v}
-
-    @model_validator(mode="after")
-    def _each_argument_is_set_once(self) -> Arm:
-        for table in ("args", "tune"):
-            if "weight_decay" in getattr(self, table):
-                refuse("must be set for the block: its arms share it", table, "weight_decay")
-        if both := set(self.args) & set(self.tune):
-            refuse("must not be in args too: it is either fixed or tuned", "tune", min(both))
-        return self
-
-
-class Block(_Table):
-    """Arms that share a weight decay. Arms of different blocks are never compared.
-
-    Attributes:
-        weight_decay: lambda; ``Spec.decay`` says at which learning rate.
-        reference_lr: the learning rate at which lambda is meant; None takes the control's, see
-            ``control.py``.
-    """
-
-    name: Name = "all arms"
-    weight_decay: Annotated[Finite, Field(ge=0)] = 0.0
-    reference_lr: Annotated[Finite, Field(gt=0)] | None = None
-    arm: Annotated[list[Arm], Field(min_length=1, max_length=100)]
-
-    @model_serializer(mode="wrap")
-    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave ``reference_lr`` out where it is not set, as older ``spec.json`` do."""
-        return {k: v for k, v in write(self).items() if k != "reference_lr" or v is not None}
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Block:
-        names = [arm.name for arm in self.arm]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                message = f"must differ from the other arms of the block, got {name!r} again"
-                refuse(message, "arm", index, "name")
-        return self
-
-    def find(self, name: str) -> Arm:
-        """Return the arm of this name."""
-        return next(arm for arm in self.arm if arm.name == name)
-
-
-class Primary(_Table):
-    """The one comparison that the study decides; all others are secondary.
-
-    Attributes:
-        block: None for the first block.
-        arm, against: the difference is arm - against.
-        margin: of equivalence, in the unit of the metric, above 0; None takes it from the tuning
-            runs, see ``margin.py``.
-    """
-
-    block: str | None = None
-    arm: str
-    against: str
-    margin: Annotated[Finite, Field(gt=0)] | None
-
-
 class JudgedBy(NamedTuple):
     """The metric of a study."""
 
@@ -158,7 +63,7 @@ class JudgedBy(NamedTuple):
     metric: Metric
 
 
-class Spec(_Table):
+class Spec(Table):
     """A study.
 
     Attributes:
@@ -236,7 +141,7 @@ class Spec(_Table):
     points: Annotated[int, Field(ge=0, le=10_000)]
     tuning_seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     sampler: Literal["sobol", "halton"] = "sobol"
-    extended: list[Extension] = []
+    extended: list[Extension] = Field(default=[])
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     seeds: Annotated[int, Field(ge=2, le=10_000)]
     interval: Literal["with choice", "judged seeds"] = "with choice"

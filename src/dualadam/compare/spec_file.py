@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from dualadam.compare.check import unknown_names
 from dualadam.compare.recorded_task import with_recorded_task
-from dualadam.compare.spec import RECORDED, Arm, Block, Primary, Spec
+from dualadam.compare.spec import RECORDED, Spec
+from dualadam.compare.spec_tables import Arm, Block, Primary
 from dualadam.compare.spec_text import (
     MOST_MISTAKES,
     Mistake,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 
 from dualadam.compare.optimizers import OPTIMIZERS, Entry
-from dualadam.compare.spec import Arm, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Arm
 from dualadam.optim import DualAdam, InvAdam
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from dualadam.compare.arm_summary import ArmSummary
 from dualadam.compare.control import reference_lr
 from dualadam.compare.edges import Edge, edges_of
-from dualadam.compare.spec import Block, Spec
+from dualadam.compare.spec import Spec
+from dualadam.compare.spec_tables import Block
 from dualadam.compare.summary import Summary
 from dualadam.harness.verdict import Verdict
 from dualadam.tasks import Metric
