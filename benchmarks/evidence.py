@@ -1,8 +1,9 @@
-"""Draw docs/evidence.md from the records: a row for every claim of the paper and every study of it.
+"""Draw docs/evidence.md, its figures, and what README and gallery show of them, from the records.
 
     python benchmarks/evidence.py
 
-What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md.
+What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md and
+0041-the-eight-studies.md.
 """
 
 from __future__ import annotations
@@ -20,32 +21,25 @@ from evidence_comparisons import (
     sensitivity,
 )
 from evidence_escapes import escapes, networks
-from evidence_notes import INTRODUCTION, NOTES, SENSITIVITY
+from evidence_figures import write_figures
+from evidence_notes import ANSWERS, CLAIMS, INTRODUCTION, NOTES, SENSITIVITY
+from evidence_readme import README, readme_part, with_part
 from evidence_rows import Row
+from evidence_studies import REGIME, STUDIES, adjusted_together
 
 from dualadam.compare.summary import Summary
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS, PAGE = ROOT / "benchmarks" / "records", ROOT / "docs" / "evidence.md"
-STUDIES = {  # name of the spec -> name on the page
+FIGURES, GALLERY = ROOT / "docs" / "images" / "evidence", ROOT / "docs" / "gallery.md"
+FIRST_STUDIES = {  # name of the spec -> name on the page
     "digits_study": "digits",
     "fashion-mnist_study": "Fashion-MNIST, 6,000 images",
     "cifar10_study": "CIFAR-10, 10,000 images",
 }
 # rows of claims 1 to 3 of these studies are rows of claim 7
 LANGUAGE = {"rotten-tomatoes_study": "Rotten Tomatoes, MiniLM"}
-REGIME, ESCAPE, NETWORKS = "fashion-mnist_regime", "escape", "escape-networks"
-REGIME_TITLE = "Fashion-MNIST, 2,000 images"
-CLAIMS = {
-    1: "DualAdam generalises better than Adam",
-    2: "DualAdam generalises better than AdamW, NAdam and RAdam",
-    3: "DualAdam generalises better than its control, Adam or AdamW with a warm-up",
-    4: "DualAdam ends in flatter minima",
-    5: "InvAdam leaves sharp minima sooner",
-    6: "InvAdam alone has trouble converging",
-    7: "DualAdam improves fine-tuned language models",
-    8: "Where does the inverse part begin to matter?",
-}
+FACTORS, FACTORS_TITLE = "fashion-mnist_regime", "Fashion-MNIST, 2,000 images"
 
 
 def find(name: str) -> Path | None:
@@ -54,11 +48,11 @@ def find(name: str) -> Path | None:
 
 
 def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
-    """Return every row, the summaries of the comparisons, and the folders of all records used."""
+    """Return every row, the summaries of the first studies, and the folders of all records used."""
     rows: list[Row] = []
     summaries: dict[str, Summary] = {}
     folders: dict[str, Path] = {}
-    for name, title in STUDIES.items():
+    for name, title in FIRST_STUDIES.items():
         if folder := find(name):
             folders[title], summaries[title] = folder, load(folder)
             for speak in (rivals, nadam, controls, flatter):
@@ -69,37 +63,43 @@ def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
             for speak in (rivals, nadam, controls):
                 for row in speak(title, summaries[title]):
                     rows.append(row if row.claim == 6 else replace(row, claim=7))
-    if folder := find(REGIME):
-        folders[REGIME_TITLE], summaries[REGIME_TITLE] = folder, load(folder)
-        rows += regime(REGIME_TITLE, summaries[REGIME_TITLE])
-    if folder := find(ESCAPE):
-        folders["escape"] = folder
-        rows += escapes(folder)
-    if folder := find(NETWORKS):
-        folders["network"] = folder
-        rows += networks(folder)
+    if folder := find(FACTORS):
+        folders[FACTORS_TITLE], summaries[FACTORS_TITLE] = folder, load(folder)
+        rows += regime(FACTORS_TITLE, summaries[FACTORS_TITLE])
+    for name, speak in (("escape", escapes), ("escape-networks", networks)):
+        if folder := find(name):
+            folders["network" if speak is networks else name] = folder
+            rows += speak(folder)
+    for study in STUDIES:
+        if folder := find(study.name):
+            folders[study.title] = folder
+            rows += study.rows(study.title, folder)
+    regimes = {study.title for study in STUDIES if study.name.startswith(REGIME)}
+    rows = adjusted_together(rows, regimes)
     return sorted(rows, key=lambda row: row.claim), summaries, folders
 
 
-def render() -> str:
+def render(rows: list[Row], summaries: dict[str, Summary], folders: dict[str, Path]) -> str:
     """Return the page."""
-    rows, summaries, folders = rows_and_studies()
-    spoken = {row.claim for row in rows}
-    rows += [Row(claim, "-", "-", "-", "not run") for claim in CLAIMS if claim not in spoken]
-    lines = [INTRODUCTION]
+    lines = [INTRODUCTION, *missing(folders)]
     for claim, text in CLAIMS.items():
+        mine = [row for row in rows if row.claim == claim]
+        lines += [f"## {claim}. {text}", ""]
+        if mine:
+            lines += [f"**{ANSWERS[claim].capitalize()}**", ""]
+        if any(row.drawn for row in mine):
+            lines += [picture(claim), ""]
+        mine = mine or [Row(claim, "-", "-", "-", "not run")]
         lines += [
-            f"## {claim}. {text}",
-            "",
             "| Study | Comparison | Result, 95 % interval | Verdict |",
             "|---|---|---|---|",
+            *(
+                f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |"
+                for r in mine
+            ),
+            "",
+            *([NOTES[claim]] if claim in NOTES else []),
         ]
-        lines += [
-            f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |"
-            for r in rows
-            if r.claim == claim
-        ]
-        lines += ["", *([NOTES[claim]] if claim in NOTES and claim in spoken else [])]
     lines += [SENSITIVITY]
     for title, summary in summaries.items():
         lines += [
@@ -113,6 +113,27 @@ def render() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def picture(claim: int) -> str:
+    """Return the figure of a claim, for a page of docs."""
+    return f"![Differences of claim {claim}](images/evidence/claim-{claim}.png)"
+
+
+def gallery(rows: list[Row]) -> str:
+    """Return the gallery's part: every figure of the page."""
+    drawn = sorted({row.claim for row in rows if row.drawn})
+    return "\n" + "\n\n".join(f"{CLAIMS[claim]}:\n\n{picture(claim)}" for claim in drawn) + "\n\n"
+
+
+def missing(folders: dict[str, Path]) -> list[str]:
+    """Return the lines that name the registered studies without a record."""
+    names = [study.name for study in STUDIES if study.title not in folders]
+    names = [name for name in names if not find(name)]
+    if not names:
+        return []
+    listed = ", ".join(f"`{name}`" for name in names)
+    return [f"Registered and not finished yet: {listed}.", ""]
+
+
 def linked(study: str, folders: dict[str, Path]) -> str:
     """Return a study's name as a link to its record."""
     if study not in folders:
@@ -123,6 +144,15 @@ def linked(study: str, folders: dict[str, Path]) -> str:
     return f"[{study}](../{(folders[study] / page).relative_to(ROOT)})"
 
 
+def main() -> None:
+    """Write the page, its figures, and the parts of README and gallery."""
+    rows, summaries, folders = rows_and_studies()
+    PAGE.write_text(render(rows, summaries, folders))
+    files = write_figures(rows, FIGURES)
+    README.write_text(with_part(README.read_text(), readme_part(rows)))
+    GALLERY.write_text(with_part(GALLERY.read_text(), gallery(rows)))
+    print(f"Written: {PAGE}, {len(files)} figures, {README}, {GALLERY}")
+
+
 if __name__ == "__main__":
-    PAGE.write_text(render())
-    print(f"Written: {PAGE}")
+    main()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from evidence_rows import Row, minus, over, shown
+from evidence_rows import Row, minus, over, ratio_of, shown, shown_ratio
 
 from dualadam.compare import stats
 from dualadam.compare.execution import read_records
@@ -70,6 +70,8 @@ def rivals(study: str, summary: Summary) -> Iterator[Row]:
             comparison,
             f"{shown(d)}; Holm p = {p:.3f}",
             CLAIM_VERDICT[verdict],
+            drawn=d,
+            margin=summary.margin,
         )
 
 
@@ -79,7 +81,7 @@ def nadam(study: str, summary: Summary) -> Iterator[Row]:
         if row.optimizer == "NAdam" and (d := row.difference):
             comparison = f"{minus(row.arm, summary.control[row.block])}, {row.block}, for reference"
             result = f"{shown(d)}; Holm p = {d.p_holm:.3f}"
-            yield Row(2, study, comparison, result, row.verdict)
+            yield Row(2, study, comparison, result, row.verdict, drawn=d, margin=summary.margin)
 
 
 def controls(study: str, summary: Summary) -> Iterator[Row]:
@@ -97,6 +99,8 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
                 f"{minus('DualAdam', reference.arm)}, {row.block}{primary}",
                 shown(d) + margin,
                 CLAIM_VERDICT[stats.verdict(d, summary.spec.primary.margin)],
+                drawn=d,
+                margin=summary.margin,
             )
         if row.optimizer == "InvAdam":
             d = difference(row, reference)
@@ -113,6 +117,8 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
                 f"{minus('InvAdam', reference.arm)}, {row.block}",
                 shown(d) + points,
                 verdict,
+                drawn=d,
+                margin=summary.margin,
             )
 
 
@@ -141,21 +147,26 @@ def ratios(study: str, dual: ArmSummary, summary: Summary) -> Iterator[Row]:
             logs = list(log_ratios(dual, other, measure))
             if len(logs) < 2:
                 continue
-            d = stats.mean_interval(logs)
-            low, mean, high = (float(np.exp(x)) for x in (d.low, d.mean, d.high))
-            verdict = Verdict.NOT_DECIDED
-            if high < 1 or low > 1:
-                verdict = Verdict.HELD if high < 1 else Verdict.NOT_HELD
-            one = "; contains 1" if low <= 1 <= high else ""
-            result = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {d.n}{one}"
             rates = f"lr {dual.setting['lr']:.2g} / {other.setting['lr']:.2g}"
-            yield Row(
-                4,
-                study,
-                f"{name}, {over(dual.arm, other.arm)}, {dual.block}, {rates}",
-                result,
-                verdict,
-            )
+            comparison = f"{name}, {over(dual.arm, other.arm)}, {dual.block}, {rates}"
+            yield flatness(4, study, comparison, ratio_of(stats.mean_interval(logs)))
+
+
+def flatness(
+    claim: int, study: str, comparison: str, ratio: stats.Interval, margin: float | None = None
+) -> Row:
+    """Return the row of a ratio of curvatures: held where the first arm is flatter.
+
+    Args:
+        margin: a factor above 1; an interval within it is equivalent.
+    """
+    verdict = Verdict.NOT_DECIDED
+    if margin and 1 / margin <= ratio.low and ratio.high <= margin:
+        verdict = Verdict.EQUIVALENT
+    elif ratio.high < 1 or ratio.low > 1:
+        verdict = Verdict.HELD if ratio.high < 1 else Verdict.NOT_HELD
+    text = shown_ratio(ratio)
+    return Row(claim, study, comparison, text, verdict, drawn=ratio, unit="ratio", margin=margin)
 
 
 def log_ratios(first: ArmSummary, second: ArmSummary, measure: str) -> Iterator[float]:
@@ -210,6 +221,8 @@ def regime(study: str, summary: Summary) -> Iterator[Row]:
             f"{minus(row.arm, control.arm)}, {row.block}",
             shown(d) + holm + diverged,
             row.verdict,
+            drawn=d,
+            margin=summary.margin,
         )
 
 

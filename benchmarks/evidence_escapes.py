@@ -8,9 +8,12 @@ from pathlib import Path
 
 from evidence_rows import Row
 
+from dualadam.compare import stats
 from dualadam.harness.verdict import Verdict
 from dualadam.studies.escape_networks import Claim, Table
 from dualadam.studies.escape_networks.claims import subject
+
+SLOPE = "slope of ln(escape time)"
 
 
 def escapes(folder: Path) -> Iterator[Row]:
@@ -43,6 +46,8 @@ def escapes(folder: Path) -> Iterator[Row]:
         "InvAdam's slope against curvature is steeper than Adam's",
         result,
         Verdict.HELD if high < -0.5 else Verdict.NOT_HELD,
+        drawn=stats.Interval(slope, low, high, 0),
+        unit=SLOPE,
     )
     (inverse, low, high), (adam, _, adam_high) = (
         one(f"{name}, ln(tau flat / tau sharp)") for name in ("InvAdam", "Adam")
@@ -72,4 +77,12 @@ def networks(folder: Path) -> Iterator[Row]:
             zero = "; contains 0" if claim.low <= 0 <= claim.high else ""
             interval = f"{claim.value:+.2f} [{claim.low:+.2f}, {claim.high:+.2f}]"
             result = f"{interval}{zero}; theory {claim.theory:+.1f}"
-            yield Row(5, "network", f"{claim.table}, {claim.label}", result, claim.verdict)
+            yield Row(
+                5,
+                "network",
+                f"{claim.table}, {claim.label}",
+                result,
+                claim.verdict,
+                drawn=stats.Interval(claim.value, claim.low, claim.high, 0),
+                unit=SLOPE,
+            )

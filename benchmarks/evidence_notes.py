@@ -7,26 +7,74 @@ from evidence_comparisons import NEAR_BEST
 INTRODUCTION = """\
 # Evidence
 
-This page has a row for every claim of the paper and every study of it.
-`python benchmarks/evidence.py` draws it from the records.
-What decides a row was [fixed before the runs](decisions/0012-first-studies.md), under the
-[rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
+This page has a section for every claim of the paper: an answer in one sentence, a figure of all
+differences, and a row per comparison.
+`python benchmarks/evidence.py` draws the page, its figures and the README's summary from the
+records.
+What decides a row was fixed before the runs, in [decision 12](decisions/0012-first-studies.md) for
+the first studies and in [decision 41](decisions/0041-the-eight-studies.md) for the others, under
+the [rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
 
-* Differences are percentage points of test accuracy over paired seeds.
-* Each arm has its own tuned setting.
-* *Held*, *not held* and *not decided* say what the interval says about the claim.
-* *Equivalent* means that the whole interval is within the study's margin.
-* An interval that contains 0 says so.
-* **No interval contains the noise of choosing the settings.**
+* The control is Adam or AdamW with a linear warm-up over 1 / switch_rate steps.
+* Differences are percentage points of test accuracy over paired seeds, or nats of the test loss;
+  positive means that the first arm is better.
+* A tuned arm has its own tuned setting, found with the same budget as every other arm.
+* *Held*, *not held* and *not decided* say what the interval says about the claim that a form of the
+  paper's idea is better.
+* *Equivalent* means that the whole interval is within the study's margin, the grey band of a
+  figure.
+* An interval that contains 0, or a ratio's that contains 1, says so.
+* In the first studies (digits; Fashion-MNIST, 6,000 and 2,000 images; CIFAR-10, 10,000 images;
+  Rotten Tomatoes) **no interval contains the noise of choosing the settings**.
   In the digits study another tuning seed would have changed the learning rate of all 8 tuned arms.
+  In the later studies with tuned arms [the interval carries the
+  choice](decisions/0032-the-interval-carries-the-choice.md).
 * With n = 5 a sign-flip test cannot give a p value below 0.0625.
   Rows with n = 5 or 6 are demonstrations.
 
-An independent reader checked the records and reran parts of the studies with the training of this
-package.
+An independent reader checked the first records and reran parts of those studies with the training
+of this package.
 The notes below call those results *reruns*: they are not among the records.
 [The diary](log.md#2026-11-25-what-we-got-wrong) lists what was withdrawn.
 """
+CLAIMS = {
+    1: "DualAdam generalises better than Adam",
+    2: "DualAdam generalises better than AdamW, NAdam, RAdam and newer variants",
+    3: "DualAdam generalises better than its control, Adam or AdamW with a warm-up",
+    4: "DualAdam ends in flatter minima",
+    5: "InvAdam leaves sharp minima sooner",
+    6: "InvAdam alone has trouble converging",
+    7: "DualAdam improves language models",
+    8: "Where does the inverse part begin to matter?",
+    9: "Flatter and better, once the scale is taken out of the idea?",
+    10: "How much of an optimizer is Adam with a schedule?",
+}
+# an answer to each claim in one sentence, here and in the README; no numbers, the rows have them
+ANSWERS = {
+    1: "no difference was found that a user would notice.",
+    2: "no: where the difference is known well enough, they are level or NAdam is ahead.",
+    3: "no: where the difference is known well enough, the two are equivalent.",
+    4: "no: at an equal learning rate, or an equal training loss, its minima are as flat.",
+    5: "where the Hessian is aligned with the axes; in a network it is not seen.",
+    6: "yes: InvAdam alone is worse than the control in every study.",
+    7: "no difference was found.",
+    8: "at gradients a hundred times larger, where it limits the learning rate.",
+    9: "no form was better.",
+    10: "most of it.",
+}
+# the claims in the words of the README
+QUESTIONS = {
+    1: "Better than Adam",
+    2: "Better than other variants",
+    3: "Better than the control",
+    4: "Flatter minima",
+    5: "Leaves sharp minima sooner",
+    6: "InvAdam alone fails to converge",
+    7: "Better language models",
+    8: "The inverse part matters",
+    9: "With its scale taken out",
+    10: "Other optimizers are Adam with a schedule",
+}
 NOTES = {
     2: """\
 On CIFAR-10 *held* rests on five seeds.

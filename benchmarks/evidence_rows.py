@@ -4,18 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dualadam.compare import stats
+
+FLATTER, SHARPER = "flatter", "sharper"  # verdicts of an arm about which the paper claims nothing
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the page; the verdict is one of ``Verdict``, or "not run"."""
+    """One line of the page.
+
+    Attributes:
+        claim: number of the section.
+        study: as the page names it.
+        comparison: what is compared.
+        result: with its interval, as text.
+        verdict: one of ``Verdict``, FLATTER, SHARPER, or "not run".
+        drawn: the interval in the figure; None for a row without one.
+        unit: of ``drawn``; rows of one unit share a panel.
+        margin: of equivalence, in that unit; that of a ratio is a factor above 1.
+    """
 
     claim: int
     study: str
     comparison: str
     result: str
     verdict: str
+    drawn: stats.Interval | None = None
+    unit: str = "points"
+    margin: float | None = None
 
 
 def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
@@ -26,6 +44,18 @@ def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> s
     return (
         f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
     )
+
+
+def ratio_of(logs: stats.Interval, base: float = np.e) -> stats.Interval:
+    """Return the interval of a ratio from that of its logarithm."""
+    mean, low, high = (float(base**x) for x in (logs.mean, logs.low, logs.high))
+    return stats.Interval(mean, low, high, logs.n)
+
+
+def shown_ratio(ratio: stats.Interval) -> str:
+    """Return the interval of a ratio as the page shows it; one that contains 1 says so."""
+    one = "; contains 1" if ratio.low <= 1 <= ratio.high else ""
+    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}], n = {ratio.n}{one}"
 
 
 def minus(first: str, second: str) -> str:

@@ -63,9 +63,8 @@ def test_the_gallery_shows_every_picture_of_the_pages():
     for page in [*DOCS.glob("*.md"), ROOT / "README.md"]:
         for picture in re.findall(r"!\[[^\]]*\]\((?:docs/)?(images/[^)]+)\)", page.read_text()):
             assert f"({picture})" in gallery
-    assert {f"images/{file.name}" for file in (DOCS / "images").iterdir()} <= set(
-        re.findall(r"\((images/[^)]+)\)", gallery)
-    )
+    files = {str(file.relative_to(DOCS)) for file in (DOCS / "images").rglob("*.png")}
+    assert files <= set(re.findall(r"\((images/[^)]+)\)", gallery))
 
 
 def commands() -> list[tuple[str, str]]:

@@ -15,6 +15,10 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import evidence
 import evidence_comparisons as comparisons
+import evidence_figures as figures
+import evidence_readme as readme
+import evidence_studies as studies
+from evidence_rows import Row
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +39,25 @@ def with_scores(summary, change):
     return replace(summary, arms=arms)
 
 
-def test_the_page_follows_from_the_records():
-    assert evidence.PAGE.read_text() == evidence.render(), "run: python benchmarks/evidence.py"
+@pytest.fixture(scope="module")
+def found():
+    """Return the rows, summaries and folders of all records."""
+    return evidence.rows_and_studies()
 
 
-def test_every_claim_has_a_section_and_one_without_a_study_says_not_run():
-    page = evidence.render()
-    rows = evidence.rows_and_studies()[0]
+def test_the_page_the_readme_and_the_gallery_follow_from_the_records(found):
+    remedy = "run: python benchmarks/evidence.py"
+    assert evidence.PAGE.read_text() == evidence.render(*found), remedy
+    for page, part in (
+        (evidence.README, evidence.readme_part(found[0])),
+        (evidence.GALLERY, evidence.gallery(found[0])),
+    ):
+        text = page.read_text()
+        assert text == evidence.with_part(text, part), remedy
+
+
+def test_every_claim_has_a_section_and_one_without_a_study_says_not_run(found):
+    page, rows = evidence.render(*found), found[0]
     for claim, text in evidence.CLAIMS.items():
         section = page.split(f"## {claim}. {text}")[1].split("\n## ")[0]
         assert ("**not run**" in section) == (claim not in {row.claim for row in rows})
@@ -117,3 +133,46 @@ def test_nadam_is_compared_with_the_control_as_in_the_report_of_the_study():
     interval = row.result.split(" points ")[1].split(", n = ")[0]
     assert interval in (folder / "report.md").read_text()
     assert row.verdict == "better"
+
+
+def test_the_primary_rows_of_the_regimes_are_adjusted_together():
+    def row(study, p):
+        d = stats.Difference(1.0, 0.5, 1.5, 20, p, float("nan"), (0, 0), 0.5, (0.5, 1.5))
+        return Row(8, study, "DualAdam - control", "+1.00; primary", "held", drawn=d)
+
+    rows = [row("a", 0.03), row("b", 0.02), row("other", 0.03)]
+    first, second, other = studies.adjusted_together(rows, {"a", "b"})
+    assert [first.verdict, second.verdict] == ["held", "held"]
+    assert first.result.endswith("Holm p over the regimes = 0.040")
+    assert other == rows[2]
+    alone = studies.adjusted_together([row("a", 0.03), row("b", 0.9)], {"a", "b"})
+    assert [found.verdict for found in alone] == ["not decided", "not decided"]
+
+
+def test_a_ratio_is_equivalent_within_its_margin_and_else_held_below_1():
+    def verdict(low, high, margin=1.1):
+        mean = (low + high) / 2
+        return comparisons.flatness(
+            4, "a", "b", stats.Interval(mean, low, high, 20), margin
+        ).verdict
+
+    assert verdict(0.95, 0.99) == "equivalent"
+    assert verdict(0.85, 0.99) == verdict(0.95, 0.99, margin=None) == "held"
+    assert verdict(1.01, 1.2) == "not held"
+    assert verdict(0.9, 1.2) == "not decided"
+
+
+def test_the_figure_of_a_claim_draws_every_interval(found):
+    rows = [row for row in found[0] if row.claim == 4]
+    figure = figures.forest(rows)
+    drawn = sum(len(ax.containers) for ax in figure.axes)
+    assert drawn == sum(row.drawn is not None for row in rows) > 0
+    assert figures.forest([replace(row, drawn=None) for row in rows]) is None
+
+
+def test_the_readme_names_only_rows_that_its_studies_have(found):
+    rows = found[0]
+    studied = {row.study for row in rows}
+    for claim, wanted in readme.SHOWN.items():
+        for which in wanted:
+            assert (which.study in studied) == (readme.short(rows, claim, which) is not None)

@@ -1,8 +1,9 @@
 """Run the studies of this folder, one after the other; a second start goes on.
 
-    python benchmarks/studies/run.py [NAME ...] [--out FOLDER] [--workers N]
+    python benchmarks/studies/run_studies.py [NAME ...] [--workers N]
 
-Needs the data folder in DUALADAM_DATA, and the extra ``peers`` for the studies "variants".
+The records are in ``benchmarks/records``.  DUALADAM_DATA must be the folder with the data sets, and
+the studies "variants" need the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import os
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -43,18 +45,23 @@ NAMES = (  # the cheap ones first
 )
 
 
+def folder_of(name: str) -> Path:
+    """Return the record of a study that was begun, or a new folder with today's date."""
+    begun = max(RECORDS.glob(f"????-??-??_{name}"), default=None)
+    return begun or RECORDS / f"{date.today()}_{name}"
+
+
 def main() -> None:
     """Run what is named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *NAMES])
-    parser.add_argument("--out", type=Path, default=RECORDS)
     parser.add_argument("--workers", default="2")
     args = parser.parse_args()
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     failed = []
     for name in args.names or NAMES:
         command = [sys.executable, "-m", "dualadam", "compare", str(HERE / f"{name}.toml")]
-        command += ["--out", str(args.out / name), "--workers", args.workers, "--extend"]
+        command += ["--out", str(folder_of(name)), "--workers", args.workers, "--extend"]
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path})
         if done.returncode:
             failed.append(name)

@@ -1,0 +1,110 @@
+"""The README's summary of the evidence, written from the rows of docs/evidence.md."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+from evidence_notes import ANSWERS, QUESTIONS
+from evidence_rows import Row
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+START, END = "<!-- from the records: python benchmarks/evidence.py -->\n", "<!-- end -->\n"
+WIDTH = 118  # columns
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+class Shown(NamedTuple):
+    """A row that the README shows.
+
+    Attributes:
+        study, comparison: of the row; the comparison by its beginning.
+        label: how the README names the row.
+    """
+
+    study: str
+    comparison: str
+    label: str
+
+
+MINE = "DualAdam - "
+SHOWN = {
+    1: [
+        Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
+        Shown("published regime, Fashion-MNIST", MINE, "Fashion-MNIST as published"),
+        Shown("variants, digits", "DualAdam - Adam,", "digits"),
+    ],
+    2: [
+        Shown("variants, digits", "(NAdam + warm-up)", "NAdam - control, digits"),
+        Shown("variants, Fashion-MNIST", "(NAdam + warm-up)", "Fashion-MNIST"),
+        Shown("CIFAR-10, 10,000 images", "NAdam - ", "CIFAR-10"),
+    ],
+    3: [
+        Shown("digits", "DualAdam - (Adam + warm-up)", "digits"),
+        Shown("variants, Fashion-MNIST", MINE, "Fashion-MNIST"),
+        Shown("CIFAR-10 again", MINE, "CIFAR-10"),
+    ],
+    4: [
+        Shown("equal lr, digits", "largest eigenvalue, DualAdam", "eigenvalue, digits at equal lr"),
+        Shown("equal loss, digits", "largest eigenvalue, DualAdam", "at equal loss"),
+        Shown("equal lr, Fashion-MNIST", "largest eigenvalue, DualAdam", "Fashion-MNIST"),
+    ],
+    6: [
+        Shown("digits", "InvAdam - ", "digits"),
+        Shown("Fashion-MNIST, 6,000 images", "InvAdam - ", "Fashion-MNIST"),
+        Shown("InvAdam on CIFAR-10", "InvAdam - (AdamW + warm-up), weight decay 0.05", "CIFAR-10"),
+    ],
+    7: [
+        Shown("Rotten Tomatoes, MiniLM", "DualAdam - (Adam", "MiniLM, points"),
+        Shown("character Transformer", MINE, "characters, nats"),
+    ],
+    8: [
+        Shown("summed loss, digits", MINE, "summed loss"),
+        Shown("20 % wrong labels, digits", MINE, "20 % wrong labels"),
+        Shown("Fashion-MNIST, 2,000 images", "(DualAdam, loss x 100)", "loss x 100"),
+    ],
+    9: [
+        Shown("mixed form, Fashion-MNIST", "MixLong - ", "mixed form, Fashion-MNIST"),
+        Shown("character Transformer", "MixLong - ", "characters, nats"),
+        Shown("bounded form, Fashion-MNIST", "BoundLong - ", "direction of the bounded form"),
+    ],
+}
+
+
+def with_part(text: str, part: str) -> str:
+    """Return a page with what stands between its marks replaced by this part."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    return before + START + part + END + after
+
+
+def readme_part(rows: list[Row]) -> str:
+    """Return an answer and a few differences for each claim with rows."""
+    lines = []
+    for claim, question in QUESTIONS.items():
+        if not any(row.claim == claim for row in rows):
+            continue
+        lines.append(f"* **{question}**: {ANSWERS[claim]}")
+        if shown := list(
+            filter(None, (short(rows, claim, which) for which in SHOWN.get(claim, [])))
+        ):
+            text = "; ".join(shown)
+            lines += textwrap.wrap(
+                f"{text[0].upper()}{text[1:]}.", WIDTH, initial_indent="  ", subsequent_indent="  "
+            )
+    return "\n".join(lines).replace(NO_BREAK, " ") + "\n"
+
+
+def short(rows: list[Row], claim: int, which: Shown) -> str | None:
+    """Return a row in a few words; None where its study has no record."""
+    for row in rows:
+        is_it = (row.claim, row.study) == (claim, which.study)
+        if is_it and row.comparison.startswith(which.comparison) and row.drawn:
+            digits = "" if row.unit == "ratio" else "+"
+            form = f"{digits}.{4 if row.unit == 'nats' else 2}f"
+            # a space that does not break, so that a line never ends within an interval
+            interval = row.drawn.ends(form).replace(" ", NO_BREAK)
+            mean = format(row.drawn.mean + 0.0, form)
+            return f"{which.label} {mean}{NO_BREAK}{interval}{NO_BREAK}({row.drawn.n})"
+    return None

@@ -1,0 +1,210 @@
+"""The rows of docs/evidence.md that come from the studies of decision 41."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evidence_comparisons import CLAIM_VERDICT, FLATNESS_MEASURES, flatness, load, log_ratios
+from evidence_rows import FLATTER, SHARPER, Row, minus, over, ratio_of, shown
+
+from dualadam.compare import stats
+from dualadam.compare.execution import read_records
+from dualadam.compare.spec_file import load_study_spec
+from dualadam.compare.summary import ArmSummary, Summary, summarise
+from dualadam.harness.verdict import Verdict
+
+# forms of the paper's idea: that one of them is better is a claim, which a study holds or not
+IDEA = ("DualAdam", "InvAdam", "MixLong", "BoundLong", "BoundLongDirection")
+FLATNESS_MARGIN = 1.1  # a factor
+REGIME = "regime-"  # the studies whose primary comparisons are Holm-adjusted together
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on the page.
+
+    Attributes:
+        name: of its spec.
+        title: on the page.
+        rows: yields its rows from its title and the folder of its record.
+    """
+
+    name: str
+    title: str
+    rows: Callable[[str, Path], Iterator[Row]]
+
+
+def load_pair(folder: Path, arm: str, against: str) -> Summary:
+    """Return the summary of a record with another primary comparison."""
+    spec = load_study_spec(folder)
+    primary = spec.primary.model_copy(update={"arm": arm, "against": against})
+    return summarise(spec.model_copy(update={"primary": primary}), read_records(folder))
+
+
+def difference(claim: int, title: str, summary: Summary, row: ArmSummary) -> Row:
+    """Return the row of an arm's difference from its control, as the study's report has it."""
+    d = row.difference
+    assert d is not None
+    is_accuracy = summary.spec.judged_by.metric.unit == "%"
+    unit, digits = ("points", 2) if is_accuracy else ("nats", 4)
+    p = "primary" if row is summary.primary else f"Holm p = {d.p_holm:.3f}"
+    low, high = d.judged
+    alone = f"; seeds alone [{low:+.{digits}f}, {high:+.{digits}f}]" if d.with_choice else ""
+    lost = f"; {row.diverged} of {d.n} judged runs diverged" if row.diverged else ""
+    is_claim = row.arm in IDEA
+    return Row(
+        claim,
+        title,
+        f"{minus(row.arm, summary.control[row.block])}, {row.block}",
+        f"{shown(d, f' {unit}', digits)}; {p}{alone}{lost}",
+        CLAIM_VERDICT.get(row.verdict, row.verdict) if is_claim else row.verdict,
+        drawn=d,
+        unit=unit,
+        margin=summary.margin,
+    )
+
+
+def differences(claim: int, *arms: str) -> Callable[[str, Path], Iterator[Row]]:
+    """Return the rows of these arms against their control; of all arms without names."""
+
+    def rows(title: str, folder: Path) -> Iterator[Row]:
+        summary = load(folder)
+        for row in summary.arms:
+            if row.difference and (not arms or row.arm in arms):
+                yield difference(claim, title, summary, row)
+
+    return rows
+
+
+def published(title: str, folder: Path) -> Iterator[Row]:
+    """Study 1: DualAdam - Adam for claim 1, then both against the control for claim 3."""
+    summary = load_pair(folder, "DualAdam", "Adam")
+    yield difference(1, title, summary, summary.primary)
+    yield from differences(3)(title, folder)
+
+
+def variants(title: str, folder: Path) -> Iterator[Row]:
+    """Study 6: claim 1 against Adam, claim 2 for all variants, claim 3 for the control."""
+    summary = load_pair(folder, "DualAdam", "Adam")
+    yield difference(1, title, summary, summary.primary)
+    for row in differences(2)(title, folder):
+        yield replace(row, claim=3) if row.comparison.startswith("DualAdam ") else row
+
+
+def characters(title: str, folder: Path) -> Iterator[Row]:
+    """Study 7, and the part of study 8 that it holds."""
+    for row in differences(7)(title, folder):
+        yield replace(row, claim=9) if row.comparison.startswith("MixLong ") else row
+
+
+def flat_at_equal_lr(claim: int) -> Callable[[str, Path], Iterator[Row]]:
+    """Return rows of the ratio of each measure of flatness, every arm over the control."""
+
+    def rows(title: str, folder: Path) -> Iterator[Row]:
+        summary = load(folder)
+        arms = {row.key: row for row in summary.arms}
+        for row in summary.arms:
+            control = arms[row.block, summary.control[row.block]]
+            for measure, name in FLATNESS_MEASURES.items() if row is not control else ():
+                logs = list(log_ratios(row, control, measure))
+                if len(logs) >= stats.MIN_FOR_INTERVAL:
+                    found = ratio_of(stats.mean_interval(logs))
+                    yield flatness_of(
+                        row, claim, title, f"{name}, {over(row.arm, control.arm)}", found
+                    )
+
+    return rows
+
+
+def flat_at_equal_loss(measure: str) -> Callable[[str, Path], Iterator[Row]]:
+    """Return rows of the ratio of a measure at equal training loss, where log10 is the score."""
+
+    def rows(title: str, folder: Path) -> Iterator[Row]:
+        summary = load(folder)
+        for row in summary.arms:
+            if d := row.difference:
+                # lower is better, so the study's difference has the other sign
+                logs = stats.Interval(-d.mean, -d.high, -d.low, d.n)
+                name = f"{measure}, {over(row.arm, summary.control[row.block])}"
+                lost = f"; {row.diverged} runs missed the loss" if row.diverged else ""
+                found = flatness_of(row, 4, title, name, ratio_of(logs, base=10.0))
+                yield replace(found, result=found.result + lost)
+
+    return rows
+
+
+def flatness_of(
+    row: ArmSummary, claim: int, title: str, comparison: str, ratio: stats.Interval
+) -> Row:
+    """Return the row of an arm's ratio to its control; about Adam the paper claims no flatness."""
+    found = flatness(claim, title, comparison, ratio, FLATNESS_MARGIN)
+    if row.arm in IDEA:
+        return found
+    names = {Verdict.HELD: FLATTER, Verdict.NOT_HELD: SHARPER}
+    return replace(found, verdict=names.get(Verdict(found.verdict), found.verdict))
+
+
+def mixed(title: str, folder: Path) -> Iterator[Row]:
+    """Study 8: scores, then flatness where each arm ends."""
+    yield from differences(9)(title, folder)
+    yield from flat_at_equal_lr(9)(title, folder)
+
+
+def adjusted_together(rows: list[Row], titles: set[str]) -> list[Row]:
+    """Holm-adjust the primary rows of these studies together; a p of 0.05 or more is undecided."""
+    chosen = [k for k, row in enumerate(rows) if row.study in titles and "primary" in row.result]
+    p_values = stats.holm([float(rows[k].drawn.p) for k in chosen])  # type: ignore[union-attr]
+    result = list(rows)
+    for k, p in zip(chosen, p_values, strict=True):
+        row = rows[k]
+        decided = p < 1 - stats.LEVEL or row.verdict == Verdict.EQUIVALENT
+        result[k] = replace(
+            row,
+            result=f"{row.result}; Holm p over the regimes = {p:.3f}",
+            verdict=row.verdict if decided else Verdict.NOT_DECIDED,
+        )
+    return result
+
+
+FASHION, CIFAR = "Fashion-MNIST", "CIFAR-10"
+STUDIES = (
+    Study("published-regime_cifar10", f"published regime, {CIFAR}", published),
+    Study("published-regime_fashion-mnist", f"published regime, {FASHION}", published),
+    Study("cifar10-again", f"{CIFAR} again", differences(3)),
+    Study("inverse-decay_cifar10", f"InvAdam on {CIFAR}", differences(6)),
+    Study("flatness-equal-lr_digits", "equal lr, digits", flat_at_equal_lr(4)),
+    Study("flatness-equal-lr_fashion-mnist", f"equal lr, {FASHION}", flat_at_equal_lr(4)),
+    *(
+        Study(
+            f"flatness-equal-loss_{data}_{key}",
+            f"equal loss, {title}",
+            flat_at_equal_loss(name),
+        )
+        for data, title in (("digits", "digits"), ("fashion-mnist", FASHION))
+        for key, name in (
+            ("eigenvalue", "largest eigenvalue"),
+            ("sharpness", "adaptive SAM sharpness"),
+        )
+    ),
+    Study(f"{REGIME}summed_digits", "summed loss, digits", differences(8)),
+    Study(f"{REGIME}summed_fashion-mnist", f"summed loss, {FASHION}", differences(8)),
+    Study(f"{REGIME}wrong-labels-20_digits", "20 % wrong labels, digits", differences(8)),
+    Study(
+        f"{REGIME}wrong-labels-20_fashion-mnist",
+        f"20 % wrong labels, {FASHION}",
+        differences(8),
+    ),
+    Study(f"{REGIME}wrong-labels-40_digits", "40 % wrong labels, digits", differences(8)),
+    Study(f"{REGIME}large-batch_digits", "batches of 300, digits", differences(8)),
+    Study(f"{REGIME}small-data_digits", "200 digits", differences(8)),
+    Study(f"{REGIME}fine-grid_digits", "32 points, digits", differences(8)),
+    Study("variants_digits", "variants, digits", variants),
+    Study("variants_fashion-mnist", f"variants, {FASHION}", variants),
+    Study("characters", "character Transformer", characters),
+    Study("bound_fashion-mnist", f"bounded form, {FASHION}", differences(9)),
+    Study("mix_fashion-mnist", f"mixed form, {FASHION}", mixed),
+    Study("mix_cifar10", f"mixed form, {CIFAR}", mixed),
+    Study("replay_fashion-mnist", f"replayed schedules, {FASHION}", differences(10)),
+)
