@@ -15,6 +15,7 @@ UNIX_FLAGS = [
     "-fvisibility=hidden",
     "-g0",
 ]
+HEADERS = ("numbers", "stretch", "tensors")
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 
 
@@ -51,7 +52,7 @@ setup(
         Extension(
             "dualadam.optim._kernels.libdualadam_cpu",
             ["src/dualadam/optim/_kernels/cpu.cpp"],
-            depends=[f"src/dualadam/optim/_kernels/{name}.h" for name in ("numbers", "stretch")],
+            depends=[f"src/dualadam/optim/_kernels/{name}.h" for name in HEADERS],
             language="c++",
             optional=True,
         )

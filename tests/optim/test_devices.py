@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import PATHS, assert_same_bits, compiles, randn, state_bits
+from cases import PATHS, assert_same_bits, randn, state_bits
 
 from dualadam import DualAdam, diagnose, fused_status
 
@@ -74,25 +74,6 @@ def test_under_another_default_device_the_step_and_the_diagnosis_are_the_same(
         outcomes.append((state_bits(values, optimizer), diagnosis, status))
     assert_same_bits(outcomes[0][0], outcomes[1][0])
     assert outcomes[0][1:] == outcomes[1][1:]
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # inside torch's compiler
-@compiles
-def test_a_compiled_fused_step_names_its_device_too():
-    """Settings become tensors in the graph."""
-    outcomes = []
-    for context in (contextlib.nullcontext(), torch.device("meta")):
-        torch._dynamo.reset()
-        values = params()[:2]
-        optimizer = DualAdam(values, switch_rate=0.25, fused=True)
-        step = torch.compile(optimizer.step, backend="eager")
-        for i in range(3):
-            set_grads(values, i)
-            with context:
-                step()
-        outcomes.append(state_bits(values, optimizer))
-    torch._dynamo.reset()
-    assert_same_bits(*outcomes)
 
 
 def test_fused_is_refused_at_construction_on_a_device_without_a_kernel():

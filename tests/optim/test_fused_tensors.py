@@ -138,6 +138,14 @@ def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> N
         torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
 
 
+@pytest.fixture(params=["by the library", "in Python"])
+def _read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors are described by torch's stable C interface, or by Python where torch lacks it."""
+    if request.param == "in Python":
+        monkeypatch.setattr(cpu_kernel, "torch_interface", lambda: None)
+
+
+@pytest.mark.usefixtures("_read")
 @pytest.mark.parametrize("reason", FALLS_BACK)
 def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: str) -> None:
     plain = trained("fused", [normal(8), normal(0), normal(2, 3)], 1)
@@ -149,25 +157,48 @@ def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: st
         for p in optimizer.param_groups[0]["params"]
     ]
     assert [cpu_kernel.refuses(row) is None for row in rows] == [True, True, True, False]
-    assert cpu_kernel.takes_all(columns_of(rows[:3]))
+    alike = columns_of(rows[:3])
+    assert cpu_kernel.tables_if_alike(alike) == cpu_kernel.tables_of(alike)
     for where in range(4):  # wherever it stands among the others
         mixed = [*rows[:where], rows[3], *rows[where:3]]
-        assert not cpu_kernel.takes_all(columns_of(mixed))
+        assert cpu_kernel.tables_if_alike(columns_of(mixed)) is None
 
 
+@pytest.mark.usefixtures("_read")
 def test_a_state_of_another_shape_never_reaches_the_kernel() -> None:
-    params, optimizer = trained("fused", [normal(8)], 1)
-    row = row_of(params[0], optimizer)
+    params, optimizer = trained("fused", [normal(8), normal(4, 2)], 1)
+    first, row = (row_of(p, optimizer) for p in params)
     half, small = row.exp_avg.half(), torch.zeros(4)
     for wrong in (
         row._replace(exp_avg=small),
         row._replace(exp_avg_sq=small),
+        row._replace(exp_avg_sq=row.exp_avg_sq.view(2, 4)),
+        row._replace(exp_avg=row.exp_avg.view(8)),
         row._replace(step=torch.zeros(0)),
         row._replace(exp_avg=half, exp_avg_sq=half),
         row._replace(grad=row.grad.to("meta")),
     ):
         assert cpu_kernel.refuses(wrong)
-        assert not cpu_kernel.takes_all(columns_of([wrong]))
+        assert cpu_kernel.tables_if_alike(columns_of([wrong])) is None
+        assert cpu_kernel.tables_if_alike(columns_of([first, wrong])) is None
+
+
+@pytest.mark.usefixtures("_read")
+def test_moments_in_8_bits_fit_a_parameter_if_they_have_a_byte_more_for_each_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_8_bits = cpu_kernel.ACCEPTS._replace(state_dtypes={torch.float32: (torch.uint8,)})
+    monkeypatch.setattr(cpu_kernel, "ACCEPTS", in_8_bits)
+    params = [torch.nn.Parameter(normal(n)) for n in (64, 129)]
+    settings = {"state_dtype": "uint8", "stochastic_rounding": True}
+    optimizer = DualAdam(params, foreach=False, **settings)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    rows = [row_of(p, optimizer) for p in params]
+    assert cpu_kernel.tables_if_alike(columns_of(rows)) == cpu_kernel.tables_of(columns_of(rows))
+    short = rows[1]._replace(exp_avg_sq=rows[1].exp_avg_sq[1:])
+    assert cpu_kernel.tables_if_alike(columns_of([rows[0], short])) is None
 
 
 def test_parameters_that_join_late_keep_their_own_step_in_one_group() -> None:

@@ -203,8 +203,9 @@ def test_a_library_of_another_version_is_refused_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     newer = tmp_path / "newer.cpp"
-    text = SOURCE.read_text()
-    newer.write_text(text.replace("abi_version() { return 2; }", "abi_version() { return 3; }"))
+    text, version = SOURCE.read_text(), cpu_kernel.ABI_VERSION
+    here, there = (f"abi_version() {{ return {number}; }}" for number in (version, version + 1))
+    newer.write_text(text.replace(here, there))
     headers = f"-I{SOURCE.parent}"
     library = str(tmp_path / "newer.so")
     subprocess.run(
@@ -213,7 +214,7 @@ def test_a_library_of_another_version_is_refused_with_a_sentence(
     monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "newer.so")
     assert sentence_of_a_refusal() == (
         "fused=True is not available: the CPU kernel belongs to another version of dualadam "
-        "(interface 3, not 2); reinstall dualadam, "
+        f"(interface {version + 1}, not {version}); reinstall dualadam, "
         "or leave fused=None."
     )
 

@@ -162,6 +162,6 @@ def _untouched(params: list[torch.nn.Parameter], dtype: torch.dtype) -> bool:
 if __name__ == "__main__":
     triton_kernel.CHUNK, triton_kernel.BLOCK = 64, 16
     _fused.KERNELS["cpu"] = triton_kernel
-    triton_kernel.takes_all = lambda columns: True  # type: ignore[assignment]
+    triton_kernel.layout.takes_all = lambda columns, accepts: True
     for case in CASES:
         print(json.dumps(run(case)), flush=True)

@@ -7,6 +7,7 @@ equations are in ``_step/equations.py``, the readable path in ``_step/loop.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar, overload
 
 import torch
@@ -42,6 +43,8 @@ _check_graph_capture: Callable[[Optimizer], None] = next(
     getattr(Optimizer, name) for name in _HEALTH_CHECKS if hasattr(Optimizer, name)
 )
 Loss = TypeVar("Loss")
+GRAD, IS_SPARSE = attrgetter("grad"), attrgetter("is_sparse")
+EXP_AVG, EXP_AVG_SQ, STEP = map(itemgetter, ("exp_avg", "exp_avg_sq", "step"))
 
 
 class _AdamBase(Optimizer):
@@ -101,6 +104,12 @@ class _AdamBase(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if not (torch.compiler.is_compiling() and self._has_updated_outside_graph()):
+            self._update()
+        return loss
+
+    def _update(self) -> None:
+        """Advance all groups by one step."""
         if not torch.compiler.is_compiling():
             check_rates(self.param_groups)
         for group in self.param_groups:
@@ -109,7 +118,18 @@ class _AdamBase(Optimizer):
             columns = local_columns(columns)
             update = choose_path(group, columns.params)
             update(columns, self._settings_of(group))
-        return loss
+
+    @torch._disable_dynamo
+    def _has_updated_outside_graph(self) -> bool:
+        """Advance an optimizer with a fused group as if nothing were compiled; False for others.
+
+        A kernel is compiled already. A graph would be compiled again for each new number of a
+        group, even if it only asked whether the group is fused.
+        """
+        if any(group["fused"] for group in self.param_groups):
+            self._update()
+            return True
+        return False
 
     def _init_group(
         self,
@@ -134,27 +154,31 @@ class _AdamBase(Optimizer):
             if earlier is group:
                 break
             first_place += len(earlier["params"])
-        for place, param in enumerate(group["params"], first_place):
-            if param.grad is None:
-                continue
-            if param.grad.is_sparse:
-                raise RuntimeError(
-                    f"{type(self).__name__} does not support sparse gradients; use sparse=False "
-                    "in the embedding or torch.optim.SparseAdam."
-                )
-            state = self.state[param]
-            if not state:
-                state.update(new_state(param, group))
-            if group["differentiable"] and state["step"].requires_grad:
-                raise RuntimeError(
-                    "`requires_grad` is not supported for `step` in differentiable mode"
-                )
-            params.append(param)
-            grads.append(param.grad)
-            exp_avgs.append(state["exp_avg"])
-            exp_avg_sqs.append(state["exp_avg_sq"])
-            steps.append(state["step"])
-            places.append(place ^ seed)
+        # columns are built one by one: a tuple for each parameter would wake Python's collector
+        of_group = group["params"]
+        numbers = list(range(first_place, first_place + len(of_group)))
+        params.extend(of_group)
+        grads.extend(map(GRAD, of_group))
+        if type(None) in set(map(type, grads)):
+            numbers = [i for i, grad in zip(numbers, grads, strict=True) if grad is not None]
+            params[:] = [p for p, grad in zip(params, grads, strict=True) if grad is not None]
+            grads[:] = [grad for grad in grads if grad is not None]
+        places.extend([number ^ seed for number in numbers])
+        if any(map(IS_SPARSE, grads)):
+            raise RuntimeError(
+                f"{type(self).__name__} does not support sparse gradients; use sparse=False "
+                "in the embedding or torch.optim.SparseAdam."
+            )
+        states = list(map(self.state.__getitem__, params))
+        if not all(states):
+            for param, state in zip(params, states, strict=True):
+                if not state:
+                    state.update(new_state(param, group))
+        exp_avgs.extend(map(EXP_AVG, states))
+        exp_avg_sqs.extend(map(EXP_AVG_SQ, states))
+        steps.extend(map(STEP, states))
+        if group["differentiable"] and any(step.requires_grad for step in steps):
+            raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
 
     def _settings_of(self, group: dict[str, Any]) -> StepSettings:
         """Return the group's settings as a step uses them."""

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "stretch.h"
+#include "tensors.h"
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define HAS_WIDE 1  // code for AVX2 and AVX-512, chosen when the library runs
@@ -167,9 +168,16 @@ struct Settings {
 };
 
 // Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
-EXPORT std::int32_t dualadam_abi_version() { return 2; }
+EXPORT std::int32_t dualadam_abi_version() { return 4; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
+
+// Whether the columns of params, grads, exp_avgs, exp_avg_sqs and steps, one after the other in
+// tensors, are contiguous and alike on the CPU. Their addresses then replace them.
+EXPORT std::int32_t dualadam_read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
+                                        const Torch* torch) {
+  return read_alike(num_rows, tensors, sizes, *torch);
+}
 
 // Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing
 // changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory; 4, two

@@ -14,11 +14,19 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._kernels import layout
-from dualadam.optim._kernels.layout import DTYPE
+from dualadam.optim._kernels.tables import (
+    NUM_TENSORS,
+    Tables,
+    Torch,
+    tables_of,
+    tables_of_implementations,
+    torch_function,
+    torch_interface,
+)
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
-ABI_VERSION = 2  # dualadam_abi_version() in cpu.cpp
+ABI_VERSION = 4  # dualadam_abi_version() in cpu.cpp
 LIBRARY = Path(__file__).with_name(
     "libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so")
 )
@@ -79,6 +87,11 @@ def load() -> ctypes.CDLL | str:
         ctypes.POINTER(Call),
         ctypes.c_void_p,
     ]
+    library.dualadam_read_alike.argtypes = [
+        ctypes.c_int64,
+        *pointers[:2],
+        ctypes.POINTER(Torch),
+    ]
     library.dualadam_stream.argtypes = [ctypes.c_int64, *pointers[:4], ctypes.c_void_p]
     library.dualadam_stream.restype = None
     return library
@@ -90,14 +103,7 @@ def parallel_for() -> int | None:
 
     None means one thread.
     """
-    name = {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(
-        sys.platform, "libtorch_cpu.so"
-    )
-    try:
-        function = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name)).torch_parallel_for
-    except (OSError, AttributeError):
-        return None
-    return ctypes.cast(function, ctypes.c_void_p).value
+    return torch_function("torch_parallel_for")
 
 
 def instruction_set() -> int:
@@ -134,41 +140,70 @@ def refuses(row: TensorRow) -> str | None:
     return layout.refuses(row, ACCEPTS)
 
 
-def takes_all(columns: Columns) -> bool:
-    """Whether all tensors are alike and none is refused; False decides nothing."""
-    return layout.takes_all(columns, ACCEPTS)
+def step_if_alike(columns: Columns, settings: StepSettings) -> bool:
+    """Advance all tensors if they are alike and none is refused; False: nothing changed."""
+    tables = tables_if_alike(columns)
+    if tables is None:
+        return False
+    if not _is_skipped(settings):
+        _tell_autograd(columns)
+        _call_library(columns, tables, settings)
+    return True
 
 
 def step_tensors(columns: Columns, settings: StepSettings) -> None:
     """Advance tensors that ``refuses`` lets through."""
-    if settings.found_inf is not None and settings.found_inf.item():
+    if _is_skipped(settings):
         return
-    # autograd is told before the memory changes: what it refuses (inference tensors) stays as it is
-    torch.autograd.graph.increment_version(
-        [*columns.params, *columns.exp_avgs, *columns.exp_avg_sqs, *columns.steps]
-    )
-    dtypes_of = list(
-        zip(
-            map(DTYPE, columns.params),
-            map(DTYPE, columns.exp_avgs),
-            map(DTYPE, columns.steps),
-            strict=True,
-        )
-    )
-    if len(set(dtypes_of)) == 1:
-        _call_library(columns, settings, dtypes_of[0])
-        return
+    _tell_autograd(columns)
     indices_of: dict[tuple[torch.dtype, ...], list[int]] = defaultdict(list)
-    for i, of_tensor in enumerate(dtypes_of):
-        indices_of[of_tensor].append(i)
-    for dtypes, indices in indices_of.items():
-        _call_library(columns.pick(indices), settings, dtypes)
+    for i, row in enumerate(columns.rows()):
+        indices_of[row.param.dtype, row.exp_avg.dtype, row.step.dtype].append(i)
+    for indices in indices_of.values():
+        chosen = columns.pick(indices)
+        _call_library(chosen, tables_of(chosen), settings)
 
 
-def _call_library(
-    columns: Columns, settings: StepSettings, dtypes: tuple[torch.dtype, ...]
-) -> None:
-    """Advance tensors whose parameters, moments and steps have these dtypes."""
+def tables_if_alike(columns: Columns) -> Tables | None:
+    """Return the tables of tensors that are alike, none of which ``refuses`` stops, else None.
+
+    The library asks torch what Python would ask it: device, dtype, shape, strides and address of
+    each tensor. That takes a third of the time.
+    """
+    interface = torch_interface()
+    if interface is None:
+        return tables_of(columns) if layout.takes_all(columns, ACCEPTS) else None
+    params, grads, exp_avgs, exp_avg_sqs, steps, _ = columns
+    large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
+    if (
+        refuses(columns.pick([0]).rows()[0])
+        or not set(map(type, large)) <= layout.PLAIN
+        or any(map(Tensor.is_neg, [*params, *grads]))
+    ):
+        return None
+    library = load()
+    assert not isinstance(library, str)
+    tables = tables_of_implementations([*large, *steps])
+    sizes, tensors = (table.buffer_info()[0] for table in tables)
+    alike = library.dualadam_read_alike(len(params), tensors, sizes, ctypes.byref(interface))
+    return tables if alike else None
+
+
+def _is_skipped(settings: StepSettings) -> bool:
+    """Whether GradScaler has found an inf, so that nothing may change."""
+    return settings.found_inf is not None and bool(settings.found_inf.item())
+
+
+def _tell_autograd(columns: Columns) -> None:
+    """Count the change, before the memory changes: what autograd refuses stays as it is."""
+    for tensors in (columns.params, columns.exp_avgs, columns.exp_avg_sqs, columns.steps):
+        torch.autograd.graph.increment_version(tensors)
+
+
+def _call_library(columns: Columns, tables: Tables, settings: StepSettings) -> None:
+    """Advance tensors whose parameters have one dtype, and so their moments and their steps."""
+    num_tensors = len(columns.params)
+    dtypes = (columns.params[0].dtype, columns.exp_avgs[0].dtype, columns.steps[0].dtype)
     param_dtype, state_dtype, step_dtype = dtypes
     grad_scale = 1.0 if settings.grad_scale is None else settings.grad_scale.item()
     call = Call(
@@ -185,26 +220,24 @@ def _call_library(
         stochastic_rounding=settings.stochastic_rounding,
         instruction_set=instruction_set(),
     )
-    params, grads, exp_avgs, exp_avg_sqs, steps, places = columns
-    tables = [
-        array("q", list(map(Tensor.numel, params))),
-        *(
-            array("Q", list(map(Tensor.data_ptr, tensors)))
-            for tensors in (params, grads, exp_avgs, exp_avg_sqs, steps)
-        ),
-        array("q", places),
-    ]
-    addresses = [table.buffer_info()[0] for table in tables]
+    places = array("q", columns.places)
+    sizes, addresses, first_place = (
+        table.buffer_info()[0] for table in (tables.sizes, tables.addresses, places)
+    )
+    by_column = [addresses + 8 * num_tensors * column for column in range(NUM_TENSORS)]
     library = load()
     assert not isinstance(library, str)
-    error = library.dualadam_step(len(params), *addresses, ctypes.byref(call), parallel_for())
-    if error == SHARED_MEMORY and len(params) > 1:
+    error = library.dualadam_step(
+        num_tensors, sizes, *by_column, first_place, ctypes.byref(call), parallel_for()
+    )
+    if error == SHARED_MEMORY and num_tensors > 1:
         # such as a parameter that is listed twice: one after the other, as in the loop
-        for i in range(len(params)):
-            _call_library(columns.pick([i]), settings, dtypes)
+        for i in range(num_tensors):
+            chosen = columns.pick([i])
+            _call_library(chosen, tables_of(chosen), settings)
     elif error:
         raise RuntimeError(
-            f"The CPU kernel refused {len(params)} tensors of {dtypes} (code {error}); "
+            f"The CPU kernel refused {num_tensors} tensors of {dtypes} (code {error}); "
             "they are unchanged."
         )
 

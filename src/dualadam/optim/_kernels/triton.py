@@ -93,9 +93,12 @@ def refuses(row: TensorRow) -> str | None:
     return layout.refuses(row, ACCEPTS)
 
 
-def takes_all(columns: Columns) -> bool:
-    """Whether all tensors are alike and none is refused; False decides nothing."""
-    return layout.takes_all(columns, ACCEPTS)
+def step_if_alike(columns: Columns, settings: StepSettings) -> bool:
+    """Advance all tensors if they are alike and none is refused; False: nothing changed."""
+    if not layout.takes_all(columns, ACCEPTS):
+        return False
+    step_tensors(columns, settings)
+    return True
 
 
 def step_tensors(columns: Columns, settings: StepSettings) -> None:

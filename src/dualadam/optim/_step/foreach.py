@@ -54,6 +54,8 @@ def advance_all(rows: list[TensorRow], settings: StepSettings) -> list[Updated]:
         g = list(torch._foreach_neg(g))
     if settings.weight_decay != 0:
         decay = (lr.to(p[0]) if isinstance(lr, Tensor) else lr) * settings.weight_decay
+        if torch.compiler.is_compiling():
+            decay = p[0].new_zeros(()) + decay  # a list-wise operator keeps a number as a constant
         torch._foreach_mul_(p, 1 - decay)
 
     if isinstance(beta1, Tensor) or isinstance(beta2, Tensor):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from dualadam.optim._kernels import cpu as cpu_kernel
@@ -32,8 +31,8 @@ class Kernel(Protocol):
     def refuses(self, row: TensorRow) -> str | None:
         """Return why a row must not reach the kernel, or None if it may."""
 
-    def takes_all(self, columns: Columns) -> bool:
-        """Whether all tensors are alike and none is refused; False decides nothing."""
+    def step_if_alike(self, columns: Columns, settings: StepSettings) -> bool:
+        """Advance all tensors if they are alike and none is refused; False: nothing changed."""
 
     def step_tensors(self, columns: Columns, settings: StepSettings) -> None:
         """Advance tensors that ``refuses`` lets through."""
@@ -78,33 +77,18 @@ def require_fused(params: Iterable[Tensor]) -> None:
 
 
 def update_fused(columns: Columns, settings: StepSettings) -> None:
-    """Advance all parameters and their state by one step, in place.
+    """Advance all parameters and their state by one step, in place: each by the path that takes it.
 
     Gradients count divided by ``settings.grad_scale`` and are not changed. Where
-    ``settings.found_inf`` is not 0, neither parameters nor state nor step change. torch.compile
-    sees one operator, whose inside is the same.
+    ``settings.found_inf`` is not 0, neither parameters nor state nor step change.
     """
-    if not torch.compiler.is_compiling():
-        advance_by_kernels(columns, settings)
+    if not columns.params:
         return
-    lr, beta1, beta2 = (
-        x.double()
-        if isinstance(x, Tensor)
-        else torch.full((), x, dtype=torch.float64, device="cpu")
-        for x in (settings.lr, settings.beta1, settings.beta2)
-    )
-    settings = settings._replace(lr=lr, beta1=beta1, beta2=beta2)
-    torch.ops.dualadam.fused_step(*columns, *settings)
-
-
-def advance_by_kernels(columns: Columns, settings: StepSettings) -> None:
-    """Hand every row to the path that takes it."""
-    why_unavailable = unavailable()
-    device = columns.params[0].device.type if columns.params else ""
-    if device in KERNELS and not why_unavailable[device] and KERNELS[device].takes_all(columns):
-        KERNELS[device].step_tensors(columns, settings)
+    kernel = KERNELS.get(columns.params[0].device.type)
+    if kernel and not kernel.unavailable() and kernel.step_if_alike(columns, settings):
         return
     require_same_shapes(columns)
+    why_unavailable = unavailable()
     indices_on: dict[str, list[int]] = defaultdict(list)
     rest: list[int] = []
     for i, row in enumerate(columns.rows()):
@@ -138,22 +122,3 @@ def advance_without_kernel(columns: Columns, settings: StepSettings) -> None:
         listwise = all(p.is_cuda for p in chosen.params) and not has_repeats(chosen.params)
         update = update_foreach if listwise else update_loop
         update(chosen, settings)
-
-
-def _fused_step(*arguments: Any) -> None:
-    """Implement ``fused_step``, whose arguments are the fields of Columns and StepSettings."""
-    num_columns = len(Columns._fields)
-    advance_by_kernels(Columns(*arguments[:num_columns]), StepSettings(*arguments[num_columns:]))
-
-
-_LIBRARY = torch.library.Library("dualadam", "FRAGMENT")
-if not hasattr(torch.ops.dualadam, "fused_step"):
-    # not custom_op: it would increment every version once more, in Python, one tensor at a time
-    _LIBRARY.define(
-        "fused_step(Tensor(a!)[] params, Tensor[] grads, Tensor(b!)[] exp_avgs, "
-        "Tensor(c!)[] exp_avg_sqs, Tensor(d!)[] steps, int[] places, Tensor lr, Tensor beta1, "
-        "Tensor beta2, float eps, float weight_decay, float switch_rate, bool maximize, "
-        "bool on_device, bool stochastic_rounding, Tensor? grad_scale, Tensor? found_inf) -> ()"
-    )
-    _LIBRARY.impl("fused_step", _fused_step, "CompositeExplicitAutograd")
-    torch.library.register_fake("dualadam::fused_step", lambda *args: None, lib=_LIBRARY)

@@ -26,7 +26,9 @@ def local_columns(columns: Columns) -> Columns:
     stochastic rounding counts the elements of the shard.
     """
     module = dtensor_module()
-    if module is None or not any(isinstance(p, module.DTensor) for p in columns.params):
+    if module is None or not any(
+        issubclass(kind, module.DTensor) for kind in set(map(type, columns.params))
+    ):
         return columns
     rows = columns.rows()
     local = [local_row(row) for row in rows]

@@ -76,10 +76,7 @@ class StepPath:
         """Return the optimizer of some float32 parameters, or of their copies in bfloat16."""
         if self.bfloat16_parameters:
             params = [_in_bfloat16(p) for p in params]
-        settings: dict[str, Any] = {
-            "lr": torch.tensor(LR) if self.compiled else LR,
-            **self.FLAGS[self.implementation],
-        }
+        settings: dict[str, Any] = {"lr": LR, **self.FLAGS[self.implementation]}
         if self.optimizer == "AdamW":
             return AdamW(params, **settings)
         if self.bfloat16_state:
@@ -89,12 +86,7 @@ class StepPath:
     def step_of(self, params: Sequence[nn.Parameter]) -> Callable[[], Any]:
         """Return the step of an optimizer of its own, compiled if it is to be."""
         step = self.optimizer_of(params).step
-        if not self.compiled:
-            return step
-        compiled = torch.compile(step)
-        for _ in range(2):  # the first call makes the state, so the second compiles again
-            compiled()
-        return compiled
+        return torch.compile(step) if self.compiled else step
 
 
 def _in_bfloat16(param: nn.Parameter) -> nn.Parameter:
@@ -156,6 +148,7 @@ def tensor_lists(large: int) -> list[TensorList]:
         TensorList("one large tensor", ((large,),)),
         *(TensorList(name, of_model) for name, of_model in shapes.items()),
         TensorList("1,000 tensors of 256", ((256,),) * 1000),
+        TensorList("100 tensors of 1,000", ((1000,),) * 100),
     ]
 
 

@@ -28,9 +28,13 @@ def draw_ratios(record: SpeedRecord, target: Path) -> None:
     names = list(dict.fromkeys(timing.list_name for timing in record.timings))
     environment = record.environment
     with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 5.2))
-        for axes, name in zip(figure.subplots(2, 2).flat, names, strict=False):
+        num_rows = -(-len(names) // 2)
+        figure = Figure(figsize=(7.2, 2.6 * num_rows))
+        panels = figure.subplots(num_rows, 2, squeeze=False).flat
+        for axes, name in zip(panels, names, strict=False):
             _draw_list(axes, record, name)
+        for axes in panels:  # the last one, where the number of lists is odd
+            axes.set_axis_off()
         figure.supxlabel(
             "time of a step / torch AdamW fused (median and quartiles of interleaved rounds)",
             fontsize=10,

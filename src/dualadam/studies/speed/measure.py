@@ -27,7 +27,6 @@ from dualadam.studies.speed.record import PathTiming, Quartiles, SpeedRecord, sp
 from dualadam.studies.speed.timing import MAX_ROUNDS, clock, interleaved
 
 BEYOND_CACHES = 1_000_000  # parameters above which a step reads from the memory
-MAX_COMPILED = 200  # tensors; a thousand compile for minutes
 SUBNORMAL, NORMAL = 1e-40, 1e-3
 SUBNORMAL_ELEMENTS = 1_000_000
 
@@ -136,7 +135,7 @@ def _time_list(
 ) -> _Rounds:
     params = tensors.make(device)
     paths = [path for path in PATHS if path.is_available(device)]
-    if compiled and len(tensors.shapes) < MAX_COMPILED and COMPILED.is_available(device):
+    if compiled and COMPILED.is_available(device):
         paths.append(COMPILED)
     steps = {path: path.step_of(params) for path in paths}
     fused: dict[StepPath | str, Callable[[], Any]] = {

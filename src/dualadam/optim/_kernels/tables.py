@@ -1,0 +1,76 @@
+"""Where tensors lie in memory: tables for the library, and torch's interface that fills them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+from array import array
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dualadam.optim._step.columns import Columns
+
+IMPLEMENTATION = attrgetter("_cdata")  # address of what torch's C interface calls a tensor
+QUESTIONS = ("data_ptr", "dtype", "device_type", "dim", "sizes", "strides")
+NUM_TENSORS = len(Columns._fields) - 1  # of a row
+
+
+class Tables(NamedTuple):
+    """Where the tensors of a call lie, in the order of Columns."""
+
+    sizes: array[int]
+    addresses: array[int]  # of all parameters, then of all gradients, ...
+
+
+class Torch(ctypes.Structure):
+    """``struct Torch`` of tensors.h: functions of torch's stable C interface."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in QUESTIONS)
+
+
+def tables_of(columns: Columns) -> Tables:
+    """Return the tables of tensors that may reach the library."""
+    return Tables(
+        sizes=array("q", [param.numel() for param in columns.params]),
+        addresses=array("Q", [t.data_ptr() for column in columns[:-1] for t in column]),
+    )
+
+
+def tables_of_implementations(tensors: list[Tensor]) -> Tables:
+    """Return tables that the library completes: sizes of 0, and in place of addresses what torch's
+    C interface calls the tensors, column by column.
+    """
+    return Tables(
+        sizes=array("q", bytes(8 * (len(tensors) // NUM_TENSORS))),
+        addresses=array("Q", list(map(IMPLEMENTATION, tensors))),
+    )
+
+
+@functools.cache
+def torch_library() -> ctypes.CDLL | None:
+    """Return the library of torch that has its stable C interface."""
+    name = {"win32": "torch_cpu.dll", "darwin": "libtorch_cpu.dylib"}.get(
+        sys.platform, "libtorch_cpu.so"
+    )
+    try:
+        return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / name))
+    except OSError:
+        return None
+
+
+def torch_function(name: str) -> int | None:
+    """Return the address of a function of torch's stable C interface, or None without it."""
+    function = getattr(torch_library(), name, None)
+    return None if function is None else ctypes.cast(function, ctypes.c_void_p).value
+
+
+@functools.cache
+def torch_interface() -> Torch | None:
+    """Return torch's functions that describe a tensor, or None where one is missing."""
+    functions = [torch_function(f"aoti_torch_get_{name}") for name in QUESTIONS]
+    return Torch(*functions) if all(functions) else None

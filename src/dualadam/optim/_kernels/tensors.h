@@ -1,0 +1,87 @@
+// What torch says about its tensors, asked through its stable C interface (aoti_torch_get_...).
+// A handle of that interface points to a pointer to the tensor's implementation. Python gives that
+// pointer as Tensor._cdata, so an entry of a table of them is what a handle points to.
+#pragma once
+
+#include <cstdint>
+
+#include "stretch.h"
+
+namespace {
+
+using Handle = const void*;
+
+struct Torch {  // each function returns 0, or an error
+  std::int32_t (*data_ptr)(Handle tensor, void** result);
+  std::int32_t (*dtype)(Handle tensor, std::int32_t* result);
+  std::int32_t (*device_type)(Handle tensor, std::int32_t* result);
+  std::int32_t (*dim)(Handle tensor, std::int64_t* result);
+  std::int32_t (*sizes)(Handle tensor, const std::int64_t** result);
+  std::int32_t (*strides)(Handle tensor, const std::int64_t** result);
+};
+
+constexpr std::int32_t CPU = 0;    // of c10::DeviceType
+constexpr std::int32_t UINT8 = 0;  // of c10::ScalarType
+
+struct Description {
+  void* address;
+  std::int32_t dtype, device_type;
+  std::int64_t dim;
+  const std::int64_t *sizes, *strides;
+
+  bool read(Handle tensor, const Torch& torch) {
+    return !torch.device_type(tensor, &device_type) && device_type == CPU &&
+           !torch.dtype(tensor, &dtype) && !torch.dim(tensor, &dim) &&
+           !torch.sizes(tensor, &sizes) && !torch.strides(tensor, &strides) &&
+           !torch.data_ptr(tensor, &address);
+  }
+
+  bool has_shape_of(const Description& other) const {
+    bool same = dim == other.dim;
+    for (std::int64_t i = 0; same && i < dim; ++i) same = sizes[i] == other.sizes[i];
+    return same;
+  }
+
+  // The number of elements, or -1 where they do not lie one after the other.
+  std::int64_t contiguous_elements() const {
+    std::int64_t count = 1;
+    for (std::int64_t i = 0; i < dim; ++i) count *= sizes[i];
+    std::int64_t expected = 1;
+    for (std::int64_t i = dim; count && i-- > 0;) {
+      if (sizes[i] != 1 && strides[i] != expected) return -1;
+      expected *= sizes[i];
+    }
+    return count;
+  }
+};
+
+// Replace the tensors by their addresses, and write the sizes of the first column. The last column
+// has steps. False: a column has two dtypes, the tensors of a row do not fit each other, or one is
+// not contiguous on the CPU.
+constexpr int COLUMNS = 5;
+inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
+                       const Torch& torch) {
+  std::int32_t dtypes[COLUMNS];
+  for (std::int64_t row = 0; row < num_rows; ++row) {
+    Description found[COLUMNS];
+    for (int column = 0; column < COLUMNS; ++column) {
+      void** const tensor = tensors + column * num_rows + row;
+      Description& here = found[column];
+      if (!here.read(tensor, torch)) return false;
+      if (!row) dtypes[column] = here.dtype;
+      const std::int64_t count = here.contiguous_elements();
+      if (here.dtype != dtypes[column] || count < 0) return false;
+      if (!column) sizes[row] = count;
+      // moments in 8 bits lie in a row, each block with a byte more
+      const std::int64_t in_blocks = sizes[row] + (sizes[row] + BLOCK - 1) / BLOCK;
+      const bool fits = column == COLUMNS - 1 ? count == 1
+                        : here.dtype == UINT8 ? here.dim == 1 && count == in_blocks
+                                              : here.has_shape_of(found[0]);
+      if (!fits) return false;
+      *tensor = here.address;
+    }
+  }
+  return true;
+}
+
+}  // namespace
