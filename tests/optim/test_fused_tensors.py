@@ -148,7 +148,8 @@ def _read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("_read")
 @pytest.mark.parametrize("reason", FALLS_BACK)
 def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: str) -> None:
-    plain = trained("fused", [normal(8), normal(0), normal(2, 3)], 1)
+    image = normal(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    plain = trained("fused", [normal(8), normal(0), image], 1)
     refused = DualAdam([FALLS_BACK[reason]()], fused=True)
     refused.step()
     rows = [

@@ -54,20 +54,31 @@ def refuses(row: TensorRow, accepts: Accepts) -> str | None:
         return "step is not one floating-point number"
     if any(t.shape != shape_of_moment(param, t.dtype) for t in tensors):
         return "state or gradient of another shape"
-    if not all(t.is_contiguous() for t in tensors):
-        if is_quantised(row.exp_avg):
-            return "state in 8 bits with a parameter or gradient that is not contiguous"
-        if not is_dense(param):
-            return "not dense in memory"
-        if any(strides(t) != strides(param) for t in tensors):
-            return "state or gradient laid out in memory unlike the parameter"
+    if why_not := _laid_out_unlike(*tensors):
+        return why_not
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"
     return None
 
 
+def _laid_out_unlike(
+    param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor
+) -> str | None:
+    """Return why the elements of a row are not at the same places of its tensors."""
+    tensors = (param, grad, exp_avg, exp_avg_sq)
+    if all(map(Tensor.is_contiguous, tensors)):
+        return None
+    if is_quantised(exp_avg):
+        return "state in 8 bits with a parameter or gradient that is not contiguous"
+    if not is_dense(param):
+        return "not dense in memory"
+    if any(strides(t) != strides(param) for t in tensors):
+        return "state or gradient laid out in memory unlike the parameter"
+    return None
+
+
 def takes_all(columns: Columns, accepts: Accepts) -> bool:
-    """Whether all tensors are contiguous and alike in dtype and device, and ``refuses`` none.
+    """Whether all tensors are alike in dtype and device, and ``refuses`` none.
 
     This asks column by column, in a quarter of the time. Most groups pass it. False does not mean
     that a row is refused: ask ``refuses`` row by row.
@@ -98,9 +109,9 @@ def takes_all(columns: Columns, accepts: Accepts) -> bool:
     if exp_avg == torch.uint8:
         of_state = [shape_of_moment(p, exp_avg) for p in params]
     return (
-        all(map(Tensor.is_contiguous, large))
-        and not any(map(Tensor.is_neg, [*params, *grads]))
+        not any(map(Tensor.is_neg, [*params, *grads]))
         and list(map(SHAPE, grads)) == shapes
         and all(list(map(SHAPE, column)) == of_state for column in (exp_avgs, exp_avg_sqs))
         and set(map(Tensor.numel, steps)) == {1}
+        and not any(map(_laid_out_unlike, params, grads, exp_avgs, exp_avg_sqs))
     )

@@ -36,19 +36,30 @@ struct Description {
            !torch.data_ptr(tensor, &address);
   }
 
-  bool has_shape_of(const Description& other) const {
+  // Whether the shape and the places of the elements are those of another tensor.
+  bool lies_like(const Description& other) const {
     bool same = dim == other.dim;
-    for (std::int64_t i = 0; same && i < dim; ++i) same = sizes[i] == other.sizes[i];
+    for (std::int64_t i = 0; same && i < dim; ++i)
+      same = sizes[i] == other.sizes[i] && (sizes[i] == 1 || strides[i] == other.strides[i]);
     return same;
   }
 
-  // The number of elements, or -1 where they do not lie one after the other.
-  std::int64_t contiguous_elements() const {
-    std::int64_t count = 1;
-    for (std::int64_t i = 0; i < dim; ++i) count *= sizes[i];
+  bool is_contiguous() const {
     std::int64_t expected = 1;
-    for (std::int64_t i = dim; count && i-- > 0;) {
-      if (sizes[i] != 1 && strides[i] != expected) return -1;
+    for (std::int64_t i = dim; i-- > 0; expected *= sizes[i])
+      if (sizes[i] != 1 && strides[i] != expected) return false;
+    return true;
+  }
+
+  // The number of elements, or -1 where they do not fill one stretch of memory. They do where
+  // the dimensions, in some order such as that of channels_last, have the strides of that order.
+  std::int64_t dense_elements() const {
+    std::int64_t count = 1, expected = 1;
+    for (std::int64_t i = 0; i < dim; ++i) count *= sizes[i];
+    while (count && expected != count) {
+      std::int64_t i = 0;
+      while (i < dim && (sizes[i] == 1 || strides[i] != expected)) ++i;
+      if (i == dim) return -1;
       expected *= sizes[i];
     }
     return count;
@@ -57,7 +68,7 @@ struct Description {
 
 // Replace the tensors by their addresses, and write the sizes of the first column. The last column
 // has steps. False: a column has two dtypes, the tensors of a row do not fit each other, or one is
-// not contiguous on the CPU.
+// not dense on the CPU.
 constexpr int COLUMNS = 5;
 inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
                        const Torch& torch) {
@@ -69,14 +80,15 @@ inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* size
       Description& here = found[column];
       if (!here.read(tensor, torch)) return false;
       if (!row) dtypes[column] = here.dtype;
-      const std::int64_t count = here.contiguous_elements();
+      const std::int64_t count = here.dense_elements();
       if (here.dtype != dtypes[column] || count < 0) return false;
       if (!column) sizes[row] = count;
       // moments in 8 bits lie in a row, each block with a byte more
       const std::int64_t in_blocks = sizes[row] + (sizes[row] + BLOCK - 1) / BLOCK;
       const bool fits = column == COLUMNS - 1 ? count == 1
-                        : here.dtype == UINT8 ? here.dim == 1 && count == in_blocks
-                                              : here.has_shape_of(found[0]);
+                        : here.dtype != UINT8 ? here.lies_like(found[0])
+                                              : here.dim == 1 && count == in_blocks &&
+                                                    found[0].is_contiguous();
       if (!fits) return false;
       *tensor = here.address;
     }

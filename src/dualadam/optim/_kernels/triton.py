@@ -76,9 +76,15 @@ def unavailable() -> str | None:
     """Return why no tensor can take this kernel, or None if it can be used."""
     if why_not := layout.switched_off():
         return why_not
-    if importlib.util.find_spec("triton") is None:
+    if not is_installed():
         return "Triton is not installed; it comes with torch's builds for CUDA on Linux"
     return None
+
+
+@functools.cache
+def is_installed() -> bool:
+    """Whether there is a Triton. To look for it takes longer than a small step."""
+    return importlib.util.find_spec("triton") is not None
 
 
 def describe() -> str:
