@@ -26,6 +26,10 @@ void put(void* to, std::int32_t dtype, std::int64_t i, double x) {
   else static_cast<BFloat16*>(to)[i].bits = std::uint16_t(bit_cast<std::uint32_t>(float(x)) >> 16);
 }
 
+std::int64_t bytes(std::int32_t dtype, std::int64_t n) {
+  return dtype == QUANTISED ? n + (n + BLOCK - 1) / BLOCK : n * bytes_of(dtype);
+}
+
 // Values over many orders of magnitude, and at the start a nan, an inf, zeros and a subnormal.
 std::vector<double> values(std::int64_t n, Random& random, bool special) {
   std::vector<double> found(static_cast<std::size_t>(n));
@@ -36,6 +40,7 @@ std::vector<double> values(std::int64_t n, Random& random, bool special) {
 }
 
 double number(const void* from, std::int32_t dtype, std::int64_t i) {
+  if (dtype == QUANTISED) return static_cast<const Quantised*>(from)[i].byte;
   if (dtype == FLOAT64) return static_cast<const double*>(from)[i];
   if (dtype == FLOAT32) return static_cast<const float*>(from)[i];
   if (dtype == FLOAT16) return load(static_cast<const Float16*>(from)[i]);
@@ -44,7 +49,7 @@ double number(const void* from, std::int32_t dtype, std::int64_t i) {
 
 // Which nan an operation gives is the processor's choice: all of them count as one.
 std::uint64_t hash(const void* from, std::int32_t dtype, std::int64_t n, std::uint64_t h) {
-  for (std::int64_t i = 0; i < n; ++i) {
+  for (std::int64_t i = 0; i < (dtype == QUANTISED ? bytes(dtype, n) : n); ++i) {
     const double x = number(from, dtype, i);
     h = (h ^ (x != x ? 1 : bit_cast<std::uint64_t>(x))) * 1099511628211ull;
   }
@@ -62,8 +67,9 @@ std::uint64_t run(std::int32_t param, std::int32_t state, std::int32_t noisy, st
     counts[i] = &steps[i], places[i] = i;
     for (int column = 0; column < 4; ++column) {
       const std::int32_t dtype = column < 2 ? param : state;
-      stored[column].emplace_back(std::size_t(SIZES[i] * bytes_of(dtype)));
+      stored[column].emplace_back(std::size_t(bytes(dtype, SIZES[i])));
       addresses[column][i] = stored[column].back().data();
+      if (dtype == QUANTISED) continue;  // zeros
       const std::vector<double> numbers = values(SIZES[i], random, column == 1 && i == 3);
       for (std::int64_t j = 0; j < SIZES[i]; ++j) {
         const double x = numbers[std::size_t(j)];
@@ -93,7 +99,8 @@ int main(int, char** arguments) {
   const std::int32_t set = std::atoi(arguments[1]);
   const std::int32_t pairs[][2] = {{FLOAT64, FLOAT64},  {FLOAT32, FLOAT32},  {FLOAT32, BFLOAT16},
                                    {FLOAT16, FLOAT32},  {FLOAT16, BFLOAT16}, {BFLOAT16, FLOAT32},
-                                   {BFLOAT16, BFLOAT16}};
+                                   {BFLOAT16, BFLOAT16}, {FLOAT32, QUANTISED},
+                                   {FLOAT16, QUANTISED}, {BFLOAT16, QUANTISED}};
   for (const auto& pair : pairs)
     for (std::int32_t noisy : {0, 1})
       std::printf("%d %d %d %016llx\n", pair[0], pair[1], noisy,

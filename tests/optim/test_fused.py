@@ -110,6 +110,8 @@ def test_after_the_hand_over_the_step_is_torchs_fused_adamw_to_rounding(dtype: t
         (torch.float32, {"state_dtype": torch.bfloat16}),
         (torch.float16, {"state_dtype": torch.bfloat16, "stochastic_rounding": True}),
         (torch.bfloat16, {"state_dtype": torch.bfloat16, "stochastic_rounding": True}),
+        (torch.float32, {"state_dtype": torch.uint8, "stochastic_rounding": True}),
+        (torch.bfloat16, {"state_dtype": torch.uint8, "stochastic_rounding": True}),
     ],
     ids=str,
 )

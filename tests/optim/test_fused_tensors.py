@@ -275,8 +275,8 @@ def test_settings_that_exclude_each_other_are_refused() -> None:
         DualAdam(params, stochastic_rounding=True, differentiable=True)
     with pytest.raises(
         ValueError,
-        match=r"state_dtype must be None, torch\.float32 or torch\.bfloat16, or the name of one "
-        r"of them, got torch\.float16",
+        match=r"state_dtype must be None, torch\.float32, torch\.bfloat16 or torch\.uint8, or the "
+        r"name of one of them, got torch\.float16",
     ):
         InvAdam(params, state_dtype=torch.float16)
     with pytest.raises(ValueError, match="state_dtype must be None for complex parameters"):

@@ -16,9 +16,10 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 
-from dualadam import DualAdam, InvAdam, diagnose
+from dualadam import DualAdam, InvAdam, diagnose, fused_status
 from dualadam.flatness import MeanLoss, preconditioner
 from dualadam.optim import moments_of
+from dualadam.optim._kernels.cpu import INSTRUCTION_SETS
 from dualadam.optim._step import loop, slices
 from dualadam.optim._step.columns import TensorRow
 from dualadam.optim._step.quantised import num_bytes
@@ -79,6 +80,46 @@ def test_loop_and_foreach_take_the_same_step_in_every_dtype_and_layout(
         for path in BIT_EXACT
     ]
     assert_same_bits(*outcomes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", [DualAdam, InvAdam])
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_the_kernel_makes_the_state_of_the_loop_bit_for_bit(
+    dtype: torch.dtype, kind: Any, instruction_set: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The parameters are as with a bfloat16 state: the kernel forms one division less."""
+    monkeypatch.setenv("DUALADAM_INSTRUCTION_SET", instruction_set)
+    values = [randn(size, seed=size).to(dtype) for size in (1, 63, 64, 65, 200, 1000)]
+    values[-1][700:] = 0  # a block in which nothing has a gradient of its own size
+    (ours, fused), (theirs, loop_) = (trained(path, 6, values, kind) for path in ("fused", "loop"))
+    paths = fused_status(fused).paths
+    assert paths == {"fused": len(values)}
+    for p, q in zip(ours, theirs, strict=True):
+        for key in (*MOMENTS, "step"):
+            assert torch.equal(fused.state[p][key], loop_.state[q][key])
+        # bfloat16 is rounded at random: the last bits of a float32 may choose the other neighbour
+        rtol = 1e-5 if dtype == torch.float32 else 2**-7
+        torch.testing.assert_close(p, q, rtol=rtol, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [torch.inf, torch.nan])
+def test_the_kernel_makes_a_block_with_an_inf_or_nan_nan_as_the_loop_does(bad: float):
+    states = []
+    for path in ("fused", "loop"):
+        (param,), optimizer = trained(path, values=[randn(192)])
+        param.grad[100] = bad
+        optimizer.step()
+        states.append([optimizer.state[param][key] for key in MOMENTS])
+        nan = moments_of(optimizer.state[param], param).exp_avg.isnan().view(3, 64)
+        assert nan.all(1).tolist() == nan.any(1).tolist() == [False, True, False]
+    assert_same_bits(*states)
+
+
+def test_what_is_not_contiguous_takes_another_path_and_the_status_says_so():
+    _, optimizer = trained("fused", values=[randn(4, 5, 6, 7).mT.contiguous().mT, randn(8)])
+    why = "state in 8 bits with a parameter or gradient that is not contiguous"
+    assert fused_status(optimizer).paths == {f"not fused: {why}": 1, "fused": 1}
 
 
 @paths

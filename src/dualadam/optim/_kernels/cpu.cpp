@@ -81,7 +81,7 @@ Stretch for_processor(std::int32_t instruction_set) {
   return baseline<P, S, C, noisy>;
 }
 
-enum Dtype : std::int32_t { FLOAT32 = 0, FLOAT64 = 1, FLOAT16 = 2, BFLOAT16 = 3 };
+enum Dtype : std::int32_t { FLOAT32 = 0, FLOAT64 = 1, FLOAT16 = 2, BFLOAT16 = 3, QUANTISED = 4 };
 
 template <class P>
 Stretch for_state(std::int32_t state, bool noisy, std::int32_t set) {
@@ -91,14 +91,17 @@ Stretch for_state(std::int32_t state, bool noisy, std::int32_t set) {
   if (state == BFLOAT16)
     return noisy ? for_processor<P, BFloat16, float, true>(set)
                  : for_processor<P, BFloat16, float, false>(set);
+  if (state == QUANTISED)
+    return noisy ? for_processor<P, Quantised, float, true>(set)
+                 : for_processor<P, Quantised, float, false>(set);
   return nullptr;
 }
 
 Stretch choose(std::int32_t param, std::int32_t state, bool noisy, std::int32_t set) {
   if (param == FLOAT64 && state == FLOAT64)
     return for_processor<double, double, double, false>(set);
-  if (param == FLOAT32) return for_state<float>(state, noisy && state == BFLOAT16, set);
-  if (param == FLOAT16) return for_state<Float16>(state, noisy && state == BFLOAT16, set);
+  if (param == FLOAT32) return for_state<float>(state, noisy && state != FLOAT32, set);
+  if (param == FLOAT16) return for_state<Float16>(state, noisy && state != FLOAT32, set);
   if (param == BFLOAT16) return for_state<BFloat16>(state, noisy, set);
   return nullptr;
 }
@@ -110,8 +113,11 @@ using ParallelFor = std::int32_t (*)(std::int64_t begin, std::int64_t end, std::
                                      Body body, void* context);
 constexpr std::int64_t GRAIN = 32768;  // elements below which a thread is not worth waking
 
+// The work is divided between blocks, and a tensor begins with a block of its own: no two threads
+// write the same block of moments in 8 bits.
 struct Work {
-  const std::int64_t* ends;  // running sum of the sizes
+  const std::int64_t* sizes;
+  const std::int64_t* ends;  // running sum of the numbers of blocks
   std::int64_t num_tensors;
   void* const* params;
   const void* const* grads;
@@ -131,11 +137,11 @@ void step_range(std::int64_t begin, std::int64_t end, void* context) {
     else low = middle + 1;
   }
   for (std::int64_t i = low; begin < end; ++i) {
-    const std::int64_t start = i ? work.ends[i - 1] : 0;
-    const std::int64_t stop = work.ends[i] < end ? work.ends[i] : end;
+    const std::int64_t start = i ? work.ends[i - 1] : 0, stop = std::min(work.ends[i], end);
     if (stop > begin) {
       work.stretch(work.params[i], work.grads[i], work.exp_avgs[i], work.exp_avg_sqs[i],
-                   begin - start, stop - start, work.rows[i]);
+                   (begin - start) * BLOCK, std::min((stop - start) * BLOCK, work.sizes[i]),
+                   work.rows[i]);
       begin = stop;
     }
   }
@@ -168,7 +174,7 @@ struct Settings {
 };
 
 // Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
-EXPORT std::int32_t dualadam_abi_version() { return 4; }
+EXPORT std::int32_t dualadam_abi_version() { return 5; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
 
@@ -231,12 +237,13 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
     const std::uint32_t seed = mix(std::uint32_t(places[i]) ^ 0x9e3779b9u) + count;
     row.noise_key = mix(seed);
     rows[std::size_t(i)] = row;
-    ends[std::size_t(i)] = total += sizes[i];
+    ends[std::size_t(i)] = total += (sizes[i] + BLOCK - 1) / BLOCK;
   }
 
-  Work work{ends.data(), num_tensors, params, grads, exp_avgs, exp_avg_sqs, rows.data(), stretch};
-  if (!parallel_for || total <= GRAIN) step_range(0, total, &work);
-  else parallel_for(0, total, GRAIN, step_range, &work);
+  Work work{sizes,    ends.data(), num_tensors, params, grads,
+            exp_avgs, exp_avg_sqs, rows.data(), stretch};
+  if (!parallel_for || total * BLOCK <= GRAIN) step_range(0, total, &work);
+  else parallel_for(0, total, GRAIN / BLOCK, step_range, &work);
   return 0;
 }
 

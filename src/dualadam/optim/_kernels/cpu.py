@@ -26,17 +26,14 @@ from dualadam.optim._kernels.tables import (
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
-ABI_VERSION = 4  # dualadam_abi_version() in cpu.cpp
+ABI_VERSION = 5  # dualadam_abi_version() in cpu.cpp
 LIBRARY = Path(__file__).with_name(
     "libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so")
 )
-CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
-STATE_DTYPES = {
-    torch.float32: (torch.float32, torch.bfloat16),
-    torch.float64: (torch.float64,),
-    torch.float16: (torch.float32, torch.bfloat16),
-    torch.bfloat16: (torch.float32, torch.bfloat16),
-}
+CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3, torch.uint8: 4}
+STATE_DTYPES = {torch.float64: (torch.float64,)} | dict.fromkeys(
+    (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16, torch.uint8)
+)
 ACCEPTS = layout.Accepts("cpu", STATE_DTYPES, (torch.float32, torch.float64))
 # enum InstructionSet of cpu.cpp. The bits do not depend on it; DUALADAM_INSTRUCTION_SET limits it
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "numbers.h"
+#include "quantised.h"
 
 #if defined(__GNUC__)
 #define PREFETCH(address) __builtin_prefetch(address)
@@ -23,7 +24,6 @@ struct Row {  // the coefficients of one parameter's step, formed in double
   std::uint32_t noise_key;
 };
 
-constexpr std::int64_t BLOCK = 64;   // elements between two rounds of prefetching
 constexpr std::int64_t HALF = BLOCK / 2;
 constexpr std::size_t AHEAD = 1024;  // bytes
 
@@ -84,20 +84,20 @@ struct Block {
   static constexpr bool narrow_p = sizeof(P) < sizeof(C), narrow_s = sizeof(S) < sizeof(C);
   C p[BLOCK], m[BLOCK], v[BLOCK];
   std::uint32_t hash[BLOCK];
-  std::uint32_t largest = 0;
+  std::uint32_t largest_p = 0, largest_m = 0, largest_v = 0;  // bits of magnitudes
 
   INLINE void put(std::int64_t i, const Element<C>& e) {
     if constexpr (narrow_p) {
       p[i] = e.p;
-      largest = std::max(largest, magnitude_bits(e.p));
+      largest_p = std::max(largest_p, magnitude_bits(e.p));
     }
     if constexpr (narrow_s) {
       m[i] = e.m, v[i] = e.v;
-      largest = std::max(largest, magnitude_bits(e.m));
-      largest = std::max(largest, bit_cast<std::uint32_t>(e.v));  // v is not negative
+      largest_m = std::max(largest_m, magnitude_bits(e.m));
+      largest_v = std::max(largest_v, bit_cast<std::uint32_t>(e.v));  // v is not negative
     }
   }
-  INLINE bool is_finite() const { return largest < INF; }
+  INLINE bool is_finite() const { return std::max({largest_p, largest_m, largest_v}) < INF; }
 };
 
 template <bool noisy, bool finite, Noise noise>
@@ -187,6 +187,30 @@ INLINE void step_words(BFloat16* __restrict p, const BFloat16* __restrict g,
   else store_block(std::false_type());
 }
 
+// ---- a block with moments in 8 bits -------------------------------------------------------------
+
+template <class P, bool noisy, bool has_fma>
+INLINE void step_quantised(P* __restrict p, const P* __restrict g, Quantised* __restrict m,
+                           Quantised* __restrict v, std::int64_t first, std::int64_t count,
+                           const Coefficients<Quantised, float>& row) {
+  Block<P, Quantised, float> block;
+  read_block<true>(m, block.m, count);
+  read_block<false>(v, block.v, count);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const Element<float> e =
+        advance<has_fma>(load(p[i]), load(g[i]), block.m[i], block.v[i], row);
+    block.put(i, e);
+    if constexpr (!block.narrow_p) store(p[i], e.p);
+    if (noisy) block.hash[i] = mix(std::uint32_t(first + i) + row.noise_key);
+  }
+  write_block<true, noisy>(m, block.m, block.hash, count, block.largest_m);
+  write_block<false, noisy>(v, block.v, block.hash, count, block.largest_v);
+  if constexpr (block.narrow_p) {
+    if (block.largest_p < INF) store_values<noisy, true, p_noise>(p, block.p, block.hash, count);
+    else store_values<noisy, false, p_noise>(p, block.p, block.hash, count);
+  }
+}
+
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 constexpr bool EVEN_IS_LOWER = false;
 #else
@@ -196,13 +220,21 @@ constexpr bool EVEN_IS_LOWER = true;
 template <class P, class S, class C, bool noisy, bool has_fma>
 INLINE void step_block(P* p, const P* g, S* m, S* v, std::int64_t first,
                        const Coefficients<S, C>& row) {
-  if constexpr (EVEN_IS_LOWER && std::is_same_v<P, BFloat16> && std::is_same_v<S, BFloat16>)
+  if constexpr (std::is_same_v<S, Quantised>)
+    step_quantised<P, noisy, has_fma>(p, g, m, v, first, BLOCK, row);
+  else if constexpr (EVEN_IS_LOWER && std::is_same_v<P, BFloat16> && std::is_same_v<S, BFloat16>)
     step_words<noisy, has_fma>(p, g, m, v, first, row);
   else
     step_elements<P, S, C, noisy, has_fma>(p, g, m, v, first, BLOCK, row);
 }
 
 // ---- a stretch ----------------------------------------------------------------------------------
+
+// Where the element i of a moment lies; in 8 bits i is the first one of a block.
+template <class S>
+INLINE S* at(S* moments, std::int64_t i) {
+  return moments + (std::is_same_v<S, Quantised> ? i / BLOCK * BYTES : i);
+}
 
 template <class T>
 INLINE void prefetch_block(const T* address) {
@@ -222,10 +254,15 @@ INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* 
   S* v = static_cast<S*>(exp_avg_sqs);
   std::int64_t i = begin;
   for (; i + BLOCK <= end; i += BLOCK) {
-    prefetch_block(p + i), prefetch_block(g + i), prefetch_block(m + i), prefetch_block(v + i);
-    step_block<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, row);
+    S *const m_i = at(m, i), *const v_i = at(v, i);
+    prefetch_block(p + i), prefetch_block(g + i), prefetch_block(m_i), prefetch_block(v_i);
+    step_block<P, S, C, noisy, has_fma>(p + i, g + i, m_i, v_i, i, row);
   }
-  step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, end - i, row);
+  if constexpr (std::is_same_v<S, Quantised>) {
+    if (i < end) step_quantised<P, noisy, has_fma>(p + i, g + i, at(m, i), at(v, i), i, end - i, row);
+  } else {
+    step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, end - i, row);
+  }
 }
 
 }  // namespace

@@ -6,9 +6,10 @@ is those of |x| + c, cut to f bits of mantissa and counted from those of c:
 
     code = (bits(|x| + c) - bits(c)) / 2^(23 - f),    |x| = float(bits(c) + 2^(23 - f) code) - c
 
-0 is 0, numbers below c have a spacing of c / 2^f, and those far above one of 1 / 2^f to 1 / 2^(f+1)
-of their size. exp_avg has a bit for its sign and f = 3, exp_avg_sq f = 4, and both reach 2^16 c.
+Numbers below c have a spacing of c / 2^f, and those far above one of 1 / 2^f to 1 / 2^(f+1) of
+their size. exp_avg has a bit for its sign and f = 3, exp_avg_sq f = 4, and both reach 2^16 c.
 The largest number of a block chooses e and leaves a factor of 2 free, so that rounding up fits.
+exp_avg_sq has no 0, whose root a step would divide by: its smallest code is 1.
 
 c is a power of 2: another c moves the codes of large numbers, and rounds none of them anew. The
 numbers of a block follow each other in the order of the parameter's indices.
@@ -83,31 +84,36 @@ def dequantised(moment: Tensor, signed: bool) -> Tensor:
     return x.flatten() if x.numel() == numel else x.flatten()[:numel].clone()
 
 
-def quantised(x: Tensor, signed: bool, noise: Tensor | None = None) -> Tensor:
+def quantised(x: Tensor, signed: bool, hashes: Tensor | None = None) -> Tensor:
     """Return numbers in 8 bits, in the order of their indices.
 
     Args:
         x: the numbers, at least 0 unless ``signed``, in any shape. A block with an inf or nan
             becomes nan.
-        signed: whether it is exp_avg. A number of exp_avg_sq above 0 does not become 0: a step
-            would divide by its root.
-        noise: uniform in [0, 65536), int32, in the shape of x. A number is rounded to one of its
-            two neighbours so that the mean is right. None rounds to nearest.
+        signed: whether it is exp_avg.
+        hashes: uniform int32, in the shape of x. A number is rounded to one of its two neighbours
+            so that the mean is right: exp_avg by the upper bits of its hash, exp_avg_sq by the
+            lower ones. None rounds to nearest.
     """
     cut = CUT[signed]
     blocks = _in_rows(x.float(), BLOCK)
     largest = blocks.abs().view(torch.int32).amax(1, keepdim=True)
     e = (largest >> 23).sub_(OCTAVES).clamp_(min=LEAST)
-    e.masked_fill_(largest >= INF, 255)  # c is inf, and inf - inf is nan
+    bad = largest >= INF
+    e.masked_fill_(bad, 255)  # c is inf, and inf - inf is nan
     c = e << 23
     codes = blocks.abs().add_(c.view(torch.float32)).view(torch.int32)
-    if noise is not None:  # the upper 16 of the bits that are cut
-        codes.add_(_in_rows(noise, BLOCK), alpha=2 ** (cut - 16))
-    codes.add_(2 ** (cut - 1 if noise is None else cut - 17)).sub_(c).bitwise_right_shift_(cut)
+    if hashes is None:
+        codes.add_(2 ** (cut - 1))
+    else:
+        noise = _in_rows(hashes >> (32 - cut) if signed else hashes, BLOCK)
+        codes.add_(noise & 2**cut - 1)
+    codes.sub_(c).bitwise_right_shift_(cut)
     if signed:
         codes.bitwise_or_(blocks.view(torch.int32) >> 24 & 0x80)
     else:
-        codes.masked_fill_((codes == 0) & (blocks > 0), 1)
+        codes.clamp_(min=1)
+    codes.masked_fill_(bad, 0)
     stored = torch.cat([e.to(torch.uint8), codes.to(torch.uint8)], 1)
     return stored.flatten()[: num_bytes(x.numel())]
 

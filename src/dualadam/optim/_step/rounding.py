@@ -100,17 +100,17 @@ def write_back(row: TensorRow, updated: Updated, key: int | Tensor | None, first
         target, value = getattr(row, name), getattr(updated, name)
         if not is_copy(target, value):
             continue
-        noise: Tensor | None = None
-        if key is not None and target.dtype in ROUNDED:
-            if hashes is None:
-                hashes = mix(memory_index(row.param, first) + key)
+        if key is not None and target.dtype in ROUNDED and hashes is None:
+            hashes = mix(memory_index(row.param, first) + key)
+        if is_quantised(target):
+            target.copy_(quantised(value, name == "exp_avg", hashes))
+        elif hashes is None or target.dtype not in ROUNDED:
+            target.copy_(value)
+        else:
             if name == "param":
                 hashes.mul_(PARAM_MULTIPLIER)
             noise = hashes & 0xFFFF if name == "exp_avg" else hashes >> 16 & 0xFFFF
-        if is_quantised(target):
-            target.copy_(quantised(value, name == "exp_avg", noise))
-        else:
-            target.copy_(value if noise is None else stochastic_bfloat16(value, noise))
+            target.copy_(stochastic_bfloat16(value, noise))
 
 
 def is_copy(target: Tensor, value: Tensor) -> bool:
