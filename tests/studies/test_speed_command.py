@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from dualadam.cli import app
 from dualadam.errors import InvalidValueError
-from dualadam.studies.speed import Quartiles, SpeedRecord, measure, measure_speed
+from dualadam.studies.speed import Quartiles, SpeedRecord, draw_ratios, measure, measure_speed
 from dualadam.studies.speed.cases import FUSED, PATHS, REFERENCE, TensorList
 from dualadam.studies.speed.timing import interleaved
 
@@ -82,6 +83,18 @@ def test_a_stored_record_is_shown_and_drawn_without_measuring(tmp_path, monkeypa
     assert "busy" not in output
     assert "unsteady" not in output
     assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_panel_beside_the_last_of_an_odd_number_of_lists_is_empty(
+    recorded, tmp_path, monkeypatch
+):
+    three = tuple(t for t in recorded.timings if t.list_name != "ViT-S")
+    shown = []
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *_, **__: shown.extend(a.axison for a in figure.axes)
+    )
+    draw_ratios(replace(recorded, timings=three), tmp_path / "speed.png")
+    assert shown == [True, True, True, False]
 
 
 def test_a_busy_machine_is_reported_and_its_ratios_are_marked(recorded, tmp_path):

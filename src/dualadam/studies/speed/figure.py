@@ -31,7 +31,7 @@ def draw_ratios(record: SpeedRecord, target: Path) -> None:
         num_rows = -(-len(names) // 2)
         figure = Figure(figsize=(7.2, 2.6 * num_rows))
         panels = figure.subplots(num_rows, 2, squeeze=False).flat
-        for axes, name in zip(panels, names, strict=False):
+        for name, axes in zip(names, panels, strict=False):
             _draw_list(axes, record, name)
         for axes in panels:  # the last one, where the number of lists is odd
             axes.set_axis_off()
