@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -200,6 +201,70 @@ def test_moments_in_8_bits_fit_a_parameter_if_they_have_a_byte_more_for_each_blo
     assert cpu_kernel.tables_if_alike(columns_of(rows)) == cpu_kernel.tables_of(columns_of(rows))
     short = rows[1]._replace(exp_avg_sq=rows[1].exp_avg_sq[1:])
     assert cpu_kernel.tables_if_alike(columns_of([rows[0], short])) is None
+
+
+def _no_gradient(params: list[Tensor], optimizer: Any) -> None:
+    params[0].grad = None
+
+
+def _other_memory(params: list[Tensor], optimizer: Any) -> None:
+    params[0].data = params[0].data.clone()
+
+
+def _other_dtype(params: list[Tensor], optimizer: Any) -> None:
+    """As model.double() does: the parameters are the same objects."""
+    for p in params:
+        p.data, p.grad = p.data.double(), None if p.grad is None else p.grad.double()
+
+
+def _other_shape(params: list[Tensor], optimizer: Any) -> None:
+    params[0].data, params[0].grad = params[0].data[:2], None
+    params[0].grad = torch.ones_like(params[0])
+    for key in ("exp_avg", "exp_avg_sq"):
+        optimizer.state[params[0]][key] = torch.ones_like(params[0])
+
+
+def _other_moment(params: list[Tensor], optimizer: Any) -> None:
+    optimizer.state[params[0]]["exp_avg"] = torch.ones_like(params[0])
+
+
+def _other_state(params: list[Tensor], optimizer: Any) -> None:
+    optimizer.state[params[0]] = {}
+
+
+def _loaded(params: list[Tensor], optimizer: Any) -> None:
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+
+def _swapped(params: list[Tensor], optimizer: Any) -> None:
+    params[0].grad = None
+    torch.utils.swap_tensors(params[0], torch.nn.Parameter(params[0].detach() + 1))
+    params[0].grad = torch.ones_like(params[0])
+
+
+def _one_more(params: list[Tensor], optimizer: Any) -> None:
+    params.append(torch.nn.Parameter(torch.ones(3)))
+    params[-1].grad = torch.ones(3)
+    optimizer.param_groups[0]["params"].append(params[-1])
+
+
+CHANGES = (
+    *(_no_gradient, _other_memory, _other_dtype, _other_shape, _other_moment),
+    *(_other_state, _loaded, _swapped, _one_more),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_step_sees_what_was_changed_since_the_last_one(change: Callable[..., None]) -> None:
+    outcomes = []
+    for path in ("loop", "fused"):
+        params, optimizer = trained(path, [normal(8), normal(4, 2)], 2)
+        change(params, optimizer)
+        for _ in range(2):
+            optimizer.step()
+        outcomes.append(bits(params, optimizer))
+    for e, a in zip(*outcomes, strict=True):
+        torch.testing.assert_close(a, e, rtol=2e-6, atol=2e-6)
 
 
 def test_parameters_that_join_late_keep_their_own_step_in_one_group() -> None:
