@@ -9,7 +9,18 @@ from torch import Tensor
 
 from dualadam import DualAdam
 from dualadam.optim import moments_of
-from dualadam.optim._step.quantised import CUT, dequantised, num_bytes, part, quantised
+from dualadam.optim._step.columns import TensorRow
+from dualadam.optim._step.quantised import (
+    BLOCK,
+    BYTES,
+    CUT,
+    dequantised,
+    num_bytes,
+    part,
+    quantised,
+)
+from dualadam.optim._step.rounding import PARAM_MULTIPLIER, noise_key
+from dualadam.optim._step.rounding import hashes_of as hashes_of_row
 
 signs = pytest.mark.parametrize("signed", [True, False])
 IN_8_BITS = {"state_dtype": torch.uint8, "stochastic_rounding": True}
@@ -158,6 +169,28 @@ def test_no_step_explodes_where_gradients_of_one_block_differ_by_many_orders(qui
         before = param.detach().clone()
         optimizer.step()
         assert (param.detach() - before).abs().max() < 8
+
+
+def test_the_noise_of_a_block_comes_from_one_hash_and_any_two_of_its_parts_are_independent():
+    """Signs of rounding at a fraction of one half, over all places of many blocks."""
+    num_blocks = 20_000
+    moment = torch.zeros(num_blocks * BYTES, dtype=torch.uint8)
+    param = torch.zeros(num_blocks * BLOCK)
+    row = TensorRow(param, param, moment, moment, torch.tensor(1.0), place=0)
+    key = noise_key(row)
+    assert key is not None
+    hashes = hashes_of_row(row, key, 0)
+    parts = (hashes, hashes << 13, hashes * PARAM_MULTIPLIER)  # exp_avg, exp_avg_sq, param
+    m, v, p = (torch.where(part < 0, 1.0, -1.0).view(-1, BLOCK) for part in parts)
+    five_sigma = 5 / param.numel() ** 0.5
+    for signs_of_part in (m, v, p):
+        assert signs_of_part.mean().abs() < five_sigma
+        for distance in (1, 2, 32):
+            neighbours = signs_of_part[:, distance:] * signs_of_part[:, :-distance]
+            assert neighbours.mean().abs() < 2 * five_sigma
+        assert (signs_of_part[1:] * signs_of_part[:-1]).mean().abs() < five_sigma
+    for a, b in ((m, v), (m, p), (v, p)):
+        assert (a * b).mean().abs() < five_sigma
 
 
 def test_the_cut_leaves_the_bits_that_the_module_says():

@@ -92,7 +92,7 @@ INLINE float multiply_add(float a, float b, float c) {
 template <bool has_fma>
 INLINE double multiply_add(double a, double b, double c) { return a * b + c; }
 
-INLINE std::uint32_t mix(std::uint32_t h) {  // the finalizer of MurmurHash3
+constexpr INLINE std::uint32_t mix(std::uint32_t h) {  // the finalizer of MurmurHash3
   h = (h ^ h >> 16) * 0x85ebca6bu;
   h = (h ^ h >> 13) * 0xc2b2ae35u;
   return h ^ h >> 16;

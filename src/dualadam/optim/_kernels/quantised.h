@@ -17,6 +17,15 @@ constexpr int OCTAVES = 14, LEAST = 7;
 
 struct Quantised { std::uint8_t byte; };
 
+// A block has one hash. A number takes the product of it and of an odd number for its place.
+struct Multipliers {
+  std::uint32_t of[BLOCK];
+  constexpr Multipliers() : of() {
+    for (std::int64_t i = 0; i < BLOCK; ++i) of[i] = mix(std::uint32_t(i) + 0xbb67ae85u) | 1;
+  }
+};
+constexpr Multipliers MULTIPLIERS;
+
 template <bool is_signed>
 constexpr int CUT = is_signed ? 20 : 19;  // bits of float32 below the last one that a code has
 

@@ -194,6 +194,7 @@ INLINE void step_quantised(P* __restrict p, const P* __restrict g, Quantised* __
                            Quantised* __restrict v, std::int64_t first, std::int64_t count,
                            const Coefficients<Quantised, float>& row) {
   Block<P, Quantised, float> block;
+  const std::uint32_t of_block = mix(std::uint32_t(first / BLOCK) + row.noise_key);
   read_block<true>(m, block.m, count);
   read_block<false>(v, block.v, count);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -201,7 +202,7 @@ INLINE void step_quantised(P* __restrict p, const P* __restrict g, Quantised* __
         advance<has_fma>(load(p[i]), load(g[i]), block.m[i], block.v[i], row);
     block.put(i, e);
     if constexpr (!block.narrow_p) store(p[i], e.p);
-    if (noisy) block.hash[i] = mix(std::uint32_t(first + i) + row.noise_key);
+    if (noisy) block.hash[i] = of_block * MULTIPLIERS.of[i];
   }
   write_block<true, noisy>(m, block.m, block.hash, count, block.largest_m);
   write_block<false, noisy>(v, block.v, block.hash, count, block.largest_v);
