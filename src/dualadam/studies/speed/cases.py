@@ -20,6 +20,14 @@ STEP_BYTES = 4 * (PARAMETER_NUMBERS + STATE_NUMBERS)  # in float32
 TRIAD_BYTES = 16
 SWITCH_RATE = 1e-6  # DualAdam stays in its mixing phase, the slower one
 LR = 1e-6
+# what a label says of the dtypes of parameters and state
+STORED = {
+    (torch.float32, torch.float32): "",
+    (torch.float32, torch.bfloat16): ", bfloat16 state",
+    (torch.float32, torch.uint8): ", 8-bit state",
+    (torch.bfloat16, torch.bfloat16): ", all bfloat16",
+    (torch.bfloat16, torch.uint8): ", bfloat16, 8-bit state",
+}
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class StepPath:
     Attributes:
         optimizer: DualAdam, or torch's AdamW.
         implementation: loop, foreach or fused.
-        bfloat16_state: whether the moments are bfloat16; DualAdam rounds what is bfloat16
+        state_dtype: of the moments; uint8 is 8 bits in blocks. DualAdam rounds what is not float32
             stochastically, and AdamW to nearest, the only way that it has.
         bfloat16_parameters: whether parameters and gradients are bfloat16 too.
         compiled: whether the step runs inside torch.compile.
@@ -37,7 +45,7 @@ class StepPath:
 
     optimizer: Literal["DualAdam", "AdamW"]
     implementation: Literal["loop", "foreach", "fused"]
-    bfloat16_state: bool = False
+    state_dtype: torch.dtype = torch.float32
     bfloat16_parameters: bool = False
     compiled: bool = False
 
@@ -50,8 +58,8 @@ class StepPath:
     @property
     def label(self) -> str:
         """The name in tables, figures and records."""
-        stored = ", bfloat16 state" if self.bfloat16_state else ""
-        stored = ", all bfloat16" if self.bfloat16_parameters else stored
+        of_params = torch.bfloat16 if self.bfloat16_parameters else torch.float32
+        stored = STORED[of_params, self.state_dtype]
         return f"{self.optimizer} {self.implementation}{stored}{', compiled' * self.compiled}"
 
     @property
@@ -61,11 +69,9 @@ class StepPath:
 
     @property
     def bytes_per_parameter(self) -> int:
-        """What a step reads and writes."""
-        of_parameter, of_state = (
-            2 if x else 4 for x in (self.bfloat16_parameters, self.bfloat16_state)
-        )
-        return PARAMETER_NUMBERS * of_parameter + STATE_NUMBERS * of_state
+        """What a step reads and writes; the exponents of blocks in 8 bits are left out."""
+        of_parameter = 2 if self.bfloat16_parameters else 4
+        return PARAMETER_NUMBERS * of_parameter + STATE_NUMBERS * self.state_dtype.itemsize
 
     def is_available(self, device: str) -> bool:
         """Return whether it exists here; torch's own implementations always do."""
@@ -79,8 +85,8 @@ class StepPath:
         settings: dict[str, Any] = {"lr": LR, **self.FLAGS[self.implementation]}
         if self.optimizer == "AdamW":
             return AdamW(params, **settings)
-        if self.bfloat16_state:
-            settings |= {"state_dtype": torch.bfloat16, "stochastic_rounding": True}
+        if self.state_dtype != torch.float32:
+            settings |= {"state_dtype": self.state_dtype, "stochastic_rounding": True}
         return DualAdam(params, switch_rate=SWITCH_RATE, **settings)
 
     def step_of(self, params: Sequence[nn.Parameter]) -> Callable[[], Any]:
@@ -96,9 +102,11 @@ def _in_bfloat16(param: nn.Parameter) -> nn.Parameter:
 
 
 FUSED = StepPath("DualAdam", "fused")
-HALF_STATE = StepPath("DualAdam", "fused", bfloat16_state=True)
-ALL_HALF = StepPath("DualAdam", "fused", bfloat16_state=True, bfloat16_parameters=True)
-ALL_HALF_ADAMW = StepPath("AdamW", "fused", bfloat16_state=True, bfloat16_parameters=True)
+HALF_STATE = StepPath("DualAdam", "fused", torch.bfloat16)
+EIGHT_BIT_STATE = StepPath("DualAdam", "fused", torch.uint8)
+ALL_HALF = StepPath("DualAdam", "fused", torch.bfloat16, bfloat16_parameters=True)
+HALF_EIGHT_BIT = StepPath("DualAdam", "fused", torch.uint8, bfloat16_parameters=True)
+ALL_HALF_ADAMW = StepPath("AdamW", "fused", torch.bfloat16, bfloat16_parameters=True)
 COMPILED = StepPath("DualAdam", "fused", compiled=True)
 REFERENCE = StepPath("AdamW", "fused")
 PATHS = (
@@ -109,7 +117,9 @@ PATHS = (
     StepPath("AdamW", "foreach"),
     REFERENCE,
     HALF_STATE,
+    EIGHT_BIT_STATE,
     ALL_HALF,
+    HALF_EIGHT_BIT,
     ALL_HALF_ADAMW,
 )
 PATH_BY_LABEL = {path.label: path for path in (*PATHS, COMPILED)}
