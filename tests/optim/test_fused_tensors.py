@@ -15,6 +15,7 @@ from torch import Tensor
 from dualadam import DualAdam, InvAdam
 from dualadam.optim import fused_status
 from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._kernels import tables
 from dualadam.optim._step.columns import Columns, TensorRow
 
 pytestmark = pytest.mark.usefixtures("needs_the_kernel")
@@ -137,6 +138,14 @@ def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> N
     assert reason in next(iter(paths)), paths
     for e, a in zip(*results, strict=True):
         torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
+
+
+def test_an_interface_that_finds_other_tensors_is_not_used(monkeypatch: pytest.MonkeyPatch):
+    if tables.torch_interface() is None:
+        pytest.skip("this torch has no stable C interface")
+    other = torch.ones(3)
+    monkeypatch.setattr(tables, "IMPLEMENTATION", lambda _: other._cdata)
+    assert tables.torch_interface.__wrapped__() is None
 
 
 @pytest.fixture(params=["by the library", "in Python"])

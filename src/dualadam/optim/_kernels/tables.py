@@ -71,6 +71,19 @@ def torch_function(name: str) -> int | None:
 
 @functools.cache
 def torch_interface() -> Torch | None:
-    """Return torch's functions that describe a tensor, or None where one is missing."""
+    """Return torch's functions that describe a tensor.
+
+    None where one is missing, or where it does not find the address of a tensor that Python names.
+    """
     functions = [torch_function(f"aoti_torch_get_{name}") for name in QUESTIONS]
-    return Torch(*functions) if all(functions) else None
+    if not all(functions):
+        return None
+    interface = Torch(*functions)
+    return interface if _finds(interface, torch.empty(3)) else None
+
+
+def _finds(interface: Torch, tensor: Tensor) -> bool:
+    ask = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p)(interface.data_ptr)
+    handle, found = array("Q", [IMPLEMENTATION(tensor)]), ctypes.c_void_p()
+    error = ask(handle.buffer_info()[0], ctypes.addressof(found))
+    return error == 0 and found.value == tensor.data_ptr()
