@@ -11,10 +11,12 @@ import pytest
 import torch
 from cases import BIT_EXACT, LAYOUTS, PATHS, assert_same_bits, compiles, randn, state_bits
 from torch import Tensor, nn
+from torch.distributed import init_device_mesh
 from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from dualadam import DualAdam, InvAdam, diagnose, fused_status
 from dualadam.flatness import MeanLoss, preconditioner
@@ -310,6 +312,19 @@ def test_it_needs_stochastic_rounding(path: str):
     with pytest.raises(ValueError, match="'uint8' needs stochastic_rounding=True"):
         optimizer.add_param_group({"params": [nn.Parameter(torch.ones(3))], "state_dtype": "uint8"})
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.distributed, about a group of one process
+def test_sharded_parameters_are_refused():
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        weight = nn.Parameter(distribute_tensor(torch.ones(4, 3), mesh, [Shard(0)]))
+        with pytest.raises(ValueError, match="'uint8' is not for sharded parameters"):
+            DualAdam([weight], **IN_8_BITS)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_complex_parameters_are_refused():
