@@ -34,11 +34,13 @@ SHOWN = {
         Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
         Shown("published regime, Fashion-MNIST", MINE, "Fashion-MNIST as published"),
         Shown("variants, digits", "DualAdam - Adam,", "digits"),
+        Shown("variants, digits", "Adam - (Adam + warm-up)", "Adam - control"),
+        Shown("variants, Fashion-MNIST", "DualAdam - Adam,", "Fashion-MNIST"),
     ],
     2: [
-        Shown("variants, digits", "(NAdam + warm-up)", "NAdam - control, digits"),
-        Shown("variants, Fashion-MNIST", "(NAdam + warm-up)", "Fashion-MNIST"),
-        Shown("CIFAR-10, 10,000 images", "NAdam - ", "CIFAR-10"),
+        Shown("variants, digits", "(SOAP + warm-up)", "SOAP - control, digits"),
+        Shown("variants, Fashion-MNIST", "(SOAP + warm-up)", "Fashion-MNIST"),
+        Shown("CIFAR-10, 10,000 images", "NAdam - ", "NAdam - control, CIFAR-10"),
     ],
     3: [
         Shown("digits", "DualAdam - (Adam + warm-up)", "digits"),
@@ -47,7 +49,7 @@ SHOWN = {
     ],
     4: [
         Shown("equal lr, digits", "largest eigenvalue, DualAdam", "eigenvalue, digits at equal lr"),
-        Shown("equal loss, digits", "largest eigenvalue, DualAdam", "at equal loss"),
+        Shown("equal loss, digits, eigenvalue", "largest eigenvalue, DualAdam", "at equal loss"),
         Shown("equal lr, Fashion-MNIST", "largest eigenvalue, DualAdam", "Fashion-MNIST"),
     ],
     6: [
