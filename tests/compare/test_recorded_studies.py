@@ -39,8 +39,9 @@ def test_there_are_recorded_studies():
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
 def test_a_recorded_study_is_drawn_again_with_the_same_numbers_and_verdicts(study, tmp_path):
-    for name in ("spec.json", "runs.jsonl"):
-        shutil.copy(study / name, tmp_path)
+    for name in ("spec.json", "runs.jsonl", "task.json"):  # the last for a task of our own
+        if (study / name).exists():
+            shutil.copy(study / name, tmp_path)
     assert run_command("report", tmp_path) == 0
     recorded = json.loads((study / "summary.json").read_text())
     drawn = json.loads((tmp_path / "summary.json").read_text())
@@ -58,3 +59,13 @@ def test_a_difference_anywhere_would_be_found():
     other = {"arms": [{"scores": [1.0, 2.5], "verdict": "worse"}], "n": 3, "new": None}
     assert differing(one, other) == [".arms[0].scores[1]", ".arms[0].verdict", ".new"]
     assert differing(one, {"arms": []}) == [".arms", ".n"]
+
+
+def test_a_study_of_a_task_of_ones_own_says_that_its_description_is_missing(tmp_path, capsys):
+    study = next(study for study in STUDIES if (study / "task.json").exists())
+    for name in ("spec.json", "runs.jsonl"):
+        shutil.copy(study / name, tmp_path)
+    assert run_command("report", tmp_path) != 0
+    assert "task.json must describe the task 'images.py:digits', and is missing" in " ".join(
+        capsys.readouterr().err.split()
+    )

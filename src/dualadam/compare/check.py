@@ -66,7 +66,7 @@ def unknown_names(spec: Spec) -> list[Mistake]:
     entry = spec.entry if spec.train or spec._entry else TASKS.get(spec.task)
     if entry is None:
         hint = nearest(spec.task, TASKS)
-        also = "" if hint.endswith("?") else " A task of your own is FILE.py:FUNCTION."
+        also = "" if hint.endswith("?") else "; a task of your own is FILE.py:FUNCTION"
         return [Mistake(("task",), f"must be a known task, got {spec.task!r}; {hint}{also}")]
     if spec.metric is not None and spec.metric not in entry.metrics:
         hint = nearest(spec.metric, entry.metrics)

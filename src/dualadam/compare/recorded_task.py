@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dualadam.compare.spec import Spec
-from dualadam.errors import InvalidValueError
+from dualadam.errors import InvalidValueError, MissingFileError
 from dualadam.harness.store import write_whole
 from dualadam.tasks import TASKS, FineTuning, LoadOptions, Metric, Task, TaskEntry
 
@@ -49,10 +49,19 @@ def record_task(folder: Path, spec: Spec) -> None:
 
 
 def with_recorded_task(folder: Path, spec: Spec) -> Spec:
-    """Return the spec of a study with the task that its folder describes."""
+    """Return the spec of a study with the task that its folder describes.
+
+    Raises:
+        MissingFileError: the description of a task of the user's own is not in the folder.
+    """
     file = folder / TASK_FILE
-    if spec.task in TASKS or spec.train is not None or not file.exists():
+    if spec.task in TASKS or spec.train is not None or ":" not in spec.task:
         return spec
+    if not file.exists():
+        raise MissingFileError(
+            f"{file} must describe the task {spec.task!r}, and is missing: take the whole folder "
+            "of the study."
+        )
     content = json.loads(file.read_text(encoding="utf-8"))
     return spec.with_task(
         RecordedTask(
