@@ -146,3 +146,31 @@ def test_a_compiled_fused_step_refuses_a_negative_lr_as_the_plain_one_does():
     optimizer.param_groups[0]["lr"] = -1.0
     with pytest.raises(ValueError, match="lr must be at least 0"):
         torch.compile(optimizer.step, backend="aot_eager")()
+
+
+# each has a float64 count, or a 0-d float64 parameter: torch.compile takes both for numbers
+IN_FLOAT64 = {
+    "8-bit state": {"state_dtype": torch.uint8, "stochastic_rounding": True},
+    "a lasting hand-over": {"switch_rate": 2.0**-25},
+    "float64 parameters": {},
+}
+
+
+@pytest.mark.parametrize("path", ["loop", "foreach"])
+@pytest.mark.parametrize("name", IN_FLOAT64)
+def test_a_graph_changes_numbers_in_float64_too(path: str, name: str):
+    dtype = torch.float64 if name == "float64 parameters" else torch.float32
+    settings = {"lr": LR, "switch_rate": 0.25, **IN_FLOAT64[name], **PATHS[path]}
+    outcomes = []
+    for compiled in (False, True):
+        params = [randn(*shape).to(dtype, copy=True).requires_grad_() for shape in ((), (3, 4))]
+        optimizer = DualAdam(params, rounding_seed=0, **settings)
+        step = torch.compile(optimizer.step, backend="aot_eager") if compiled else optimizer.step
+        for i in range(3):
+            for param in params:
+                param.grad = randn(*param.shape, seed=i).to(dtype)
+            step()
+        assert all(optimizer.state[p]["step"] == 3 for p in params)
+        outcomes.append(params)
+    # 3 steps, each rounded a second time at most: numbers below 2 have a spacing of 1.2e-7
+    torch.testing.assert_close(*outcomes, rtol=0, atol=3.6e-7)

@@ -24,7 +24,10 @@ def update_loop(columns: Columns, settings: StepSettings) -> None:
     size_on = {
         device: piece_size(numel // SHARE_OF_LARGEST, device) for device, numel in largest.items()
     }
-    for row in columns.rows():
+    rows = columns.rows()
+    if torch.compiler.is_compiling():
+        rows = list(map(without_numbers, rows))
+    for row in rows:
         row.step.add_(1)
         step = as_double(row.step) if settings.on_device else row.step.item()
         coefficients = settings.coefficients(step)
@@ -69,6 +72,16 @@ def advance(row: TensorRow, coefficients: Coefficients, settings: StepSettings) 
         if inverse != 0:  # InvAdam's part:  theta - lr alpha mh r
             p.addcmul_(m, r, value=inverse)
     return Updated(p, m, v)
+
+
+def without_numbers(row: TensorRow) -> TensorRow:
+    """Return a row with its 0-d tensors as views of one dimension.
+
+    torch.compile takes a 0-d float64 tensor on the CPU for a number, and loses what changes it in
+    place: the count would stay 0. It keeps what changes a view.
+    """
+    p, g, m, v, step = (t if t.ndim else t.view(1) for t in row[:-1])
+    return TensorRow(p, g, m, v, step, row.place)
 
 
 def in_arithmetic_dtype(row: TensorRow) -> tuple[Tensor, Tensor, Tensor, Tensor]:
