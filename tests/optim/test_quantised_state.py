@@ -314,6 +314,23 @@ def test_it_needs_stochastic_rounding(path: str):
     assert len(optimizer.param_groups) == 1
 
 
+@pytest.mark.parametrize(
+    ("dtype", "settings", "message"),
+    [
+        (torch.float32, {"stochastic_rounding": False}, "'uint8' needs stochastic_rounding=True"),
+        (torch.float32, {"state_dtype": "int8"}, "state_dtype must be None, torch.float32"),
+        (torch.complex64, {}, "state_dtype must be None for complex"),
+    ],
+)
+def test_a_state_that_cannot_be_kept_is_refused_before_it_is_loaded(dtype, settings, message):
+    saved = copy.deepcopy(trained("loop", 1, [randn(3)])[1].state_dict())
+    saved["param_groups"][0].update(settings)
+    optimizer = DualAdam([nn.Parameter(torch.ones(3, dtype=dtype))])
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(saved)
+    assert not optimizer.state
+
+
 @pytest.mark.filterwarnings("ignore")  # of torch.distributed, about a group of one process
 def test_sharded_parameters_are_refused():
     store = torch.distributed.HashStore()

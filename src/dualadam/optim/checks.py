@@ -165,8 +165,8 @@ def _check_combinations(settings: Mapping[str, Any]) -> None:
             )
 
 
-def check_storage(group: Mapping[str, Any]) -> None:
-    """Refuse what no state can be stored in; warn if nothing is rounded stochastically."""
+def require_storable(group: Mapping[str, Any]) -> None:
+    """Refuse a group whose parameters have no state of its dtype."""
     state_dtype, params = group["state_dtype"], group["params"]
     if state_dtype == "uint8" and not group["stochastic_rounding"]:
         raise ValueError(
@@ -180,11 +180,17 @@ def check_storage(group: Mapping[str, Any]) -> None:
         )
     if state_dtype is not None and any(p.is_complex() for p in params):
         raise ValueError(f"state_dtype must be None for complex parameters, got {state_dtype}.")
+
+
+def check_storage(group: Mapping[str, Any]) -> None:
+    """Refuse what no state can be stored in; warn if nothing is rounded stochastically."""
+    require_storable(group)
+    params = group["params"]
     stored = {p.dtype for p in params} | {moment_dtype(p, group) for p in params}
     if group["stochastic_rounding"] and params and ROUNDED.isdisjoint(stored):
         warn(
             "stochastic_rounding=True has no effect: neither the parameters nor their state are "
-            "bfloat16. state_dtype='bfloat16' stores the state in bfloat16."
+            "bfloat16 or in 8 bits. state_dtype='bfloat16' or 'uint8' stores the state so."
         )
 
 

@@ -12,7 +12,14 @@ from torch.optim import Optimizer
 from dualadam.optim._step.quantised import is_quantised, shape_in_words, shape_of_moment
 from dualadam.optim._step.sharded import sharding_of
 from dualadam.optim._warn import warn
-from dualadam.optim.state import MOMENTS, converted, moment_dtype, restored_step
+from dualadam.optim.checks import require_storable
+from dualadam.optim.state import (
+    MOMENTS,
+    converted,
+    moment_dtype,
+    restored_step,
+    state_dtype_name,
+)
 
 State = Mapping[str, Any]  # of one parameter
 # keys of groups that say whether the decay is decoupled, and who writes them
@@ -40,7 +47,11 @@ def completed_loading(optimizer: Optimizer) -> Iterator[None]:
         saved = {**saved, "state": with_counts(saved)}
         check_saved(saved)
         check_shapes(optimizer, saved)
-        loaded.append({**saved, "param_groups": completed_groups(optimizer, saved)})
+        groups = completed_groups(optimizer, saved)
+        for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
+            name = state_dtype_name(theirs["state_dtype"])
+            require_storable({**theirs, "state_dtype": name, "params": mine["params"]})
+        loaded.append({**saved, "param_groups": groups})
         return loaded[0]
 
     def restore(_: Optimizer) -> None:
