@@ -148,6 +148,13 @@ def test_an_interface_that_finds_other_tensors_is_not_used(monkeypatch: pytest.M
     assert tables.torch_interface.__wrapped__() is None
 
 
+def test_the_default_device_does_not_hide_the_interface():
+    if tables.torch_interface() is None:
+        pytest.skip("this torch has no stable C interface")
+    with torch.device("meta"):
+        assert tables.torch_interface.__wrapped__() is not None
+
+
 @pytest.fixture(params=["by the library", "in Python"])
 def _read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors are described by torch's stable C interface, or by Python where torch lacks it."""

@@ -79,7 +79,7 @@ def torch_interface() -> Torch | None:
     if not all(functions):
         return None
     interface = Torch(*functions)
-    return interface if _finds(interface, torch.empty(3)) else None
+    return interface if _finds(interface, torch.empty(3, device="cpu")) else None
 
 
 def _finds(interface: Torch, tensor: Tensor) -> bool:
