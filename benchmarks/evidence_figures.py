@@ -71,6 +71,11 @@ def _draw_panel(ax: Axes, unit: str, rows: list[Row]) -> None:
         ax.errorbar(found.mean, y, xerr=ends, fmt="o", ms=4, color=colour, capsize=2, lw=1.6)
     if nothing is not None:
         ax.axvline(nothing, color="black", lw=0.8)
+    if nothing == 0.0:  # an interval many times as wide as the others goes on outside
+        reach = 1.5 * max(abs(row.drawn.mean) for row in rows if row.drawn)
+        reach += max(row.margin or 0 for row in rows)
+        low, high = ax.get_xlim()
+        ax.set_xlim(max(low, -reach), min(high, reach))
     if unit == "ratio":
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from dualadam.compare import stats
 
+MEASURED = "measured"  # what a row says that compares nothing
 FLATTER, SHARPER = "flatter", "sharper"  # verdicts of an arm about which the paper claims nothing
 
 
@@ -20,7 +21,7 @@ class Row:
         study: as the page names it.
         comparison: what is compared.
         result: with its interval, as text.
-        verdict: one of ``Verdict``, FLATTER, SHARPER, or "not run".
+        verdict: one of ``Verdict``, FLATTER, SHARPER, MEASURED, or "not run".
         drawn: the interval in the figure; None for a row without one.
         unit: of ``drawn``; rows of one unit share a panel.
         margin: of equivalence, in that unit; that of a ratio is a factor above 1.
