@@ -66,6 +66,4 @@ def test_a_study_of_a_task_of_ones_own_says_that_its_description_is_missing(tmp_
     for name in ("spec.json", "runs.jsonl"):
         shutil.copy(study / name, tmp_path)
     assert run_command("report", tmp_path) != 0
-    assert "task.json must describe the task '" in " ".join(
-        capsys.readouterr().err.split()
-    )
+    assert "task.json must describe the task '" in " ".join(capsys.readouterr().err.split())
