@@ -25,6 +25,12 @@ class Leaving(torch.optim.SGD):
     def __init__(self, params, lr):
         sys.exit(0)
 
+class Odd(torch.optim.Adam):
+    def __init__(self, params, lr, fused=0):
+        if fused is True:
+            raise ValueError("fused must be a number of layers, got True.")
+        super().__init__(params, lr)
+
 class Interrupting(torch.optim.SGD):
     def __init__(self, params, lr):
         raise KeyboardInterrupt
@@ -33,6 +39,8 @@ SAID = {
     "Crashing": "its process was ended by SIGSEGV.",
     "Ending": "its process ended with exit status 0.",
     "Leaving": "SystemExit: 0 (",
+    "Odd": "fused must be a number of layers, got True; "
+    "without its fused step it works: set fused = false.",
     "Interrupting": "KeyboardInterrupt (",
 }
 

@@ -80,5 +80,8 @@ def refusal(name: str, settings: Mapping[str, Any], warmup: bool, fused: bool) -
             warnings.simplefilter("ignore")
             try_step(name, settings, warmup=warmup, fused=fused)
     except (Exception, SystemExit, KeyboardInterrupt) as error:  # a user's class may raise anything
-        return str(error) if isinstance(error, ValueError) else last_line(error)
+        reason = str(error) if isinstance(error, ValueError) else last_line(error)
+        if fused and refusal(name, settings, warmup, fused=False) is None:
+            reason = f"{reason.rstrip('.')}; without its fused step it works: set fused = false."
+        return reason
     return None
