@@ -61,7 +61,7 @@ ANSWERS = {
     7: "no difference was found.",
     8: "at gradients a hundred times larger, where it limits the learning rate.",
     9: "no form was better.",
-    10: "DualAdam, AdaBelief and RAdam are; NAdam, Lion and SOAP are not.",
+    10: "DualAdam, AdaBelief and RAdam are; what NAdam adds helps it.",
 }
 # the claims in the words of the README
 QUESTIONS = {
@@ -158,6 +158,11 @@ shadow's direction ([decision 36](decisions/0036-the-shadow.md)).
 A share of 0 is Adam with a schedule, 1 an update at right angles to Adam's.
 The shares of the variants are those at their own settings, which hold more or less of the newest
 gradient.
+
+"Replayed schedules" trains Adam with the schedule that the shadow recorded, the mean over 20 seeds.
+Where the share is small the two are equivalent.
+Where it is large it may help or harm: NAdam and Schedule-Free lose without it, Lion gains.
+Schedule-Free scores an average of its weights, which no schedule gives to Adam.
 """,
     8: """\
 **In the later studies a regime is varied instead of a factor**: a summed loss, wrong labels, large

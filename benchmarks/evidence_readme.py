@@ -71,6 +71,14 @@ SHOWN = {
         Shown("character Transformer", "MixLong - ", "characters, nats"),
         Shown("bounded form, Fashion-MNIST", "BoundLong - ", "direction of the bounded form"),
     ],
+    10: [
+        Shown("replayed schedules, Fashion-MNIST", MINE, "DualAdam - Adam with its schedule"),
+        Shown(
+            "replayed schedules, Fashion-MNIST",
+            "(Adam with NAdam",
+            "Adam with NAdam's schedule - NAdam",
+        ),
+    ],
 }
 
 
