@@ -55,7 +55,7 @@ ANSWERS = {
     1: "only where Adam with a warm-up is better by as much.",
     2: "than some; SOAP on the digits and NAdam on CIFAR-10 are ahead of the control.",
     3: "no: where the difference is known well enough, the two are equivalent.",
-    4: "no: at an equal learning rate or training loss they are as flat on the digits, else not decided.",
+    4: "no: at an equal learning rate or training loss they are as flat, on the digits.",
     5: "where the Hessian is aligned with the axes; in a network it is not seen.",
     6: "yes: InvAdam alone is worse than the control in every study.",
     7: "no difference was found.",
