@@ -38,7 +38,9 @@ metric = {json.dumps(HOSTILE["metric"])}
 steps = 10
 points = 2
 seeds = 3
-primary = {{ arm = {json.dumps(HOSTILE["arm"])}, against = {json.dumps(HOSTILE["against"])}, margin = 0.5 }}
+primary.arm = {json.dumps(HOSTILE["arm"])}
+primary.against = {json.dumps(HOSTILE["against"])}
+primary.margin = 0.5
 
 [[block]]
 name = {json.dumps(HOSTILE["block"])}
@@ -54,7 +56,7 @@ tune = {{ lr = [1e-3, 1e-1] }}
 name = {json.dumps(HOSTILE["against"])}
 optimizer = "AdamW"
 tune = {{ lr = [1e-3, 1e-1] }}
-"""  # noqa: E501
+"""
 
 
 def read(markdown):

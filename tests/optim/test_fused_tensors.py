@@ -140,17 +140,26 @@ def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> N
         torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
 
 
-def test_an_interface_that_finds_other_tensors_is_not_used(monkeypatch: pytest.MonkeyPatch):
-    if tables.torch_interface() is None:
+@pytest.fixture
+def _has_interface() -> None:
+    if not all(tables.torch_function(f"aoti_torch_get_{name}") for name in tables.QUESTIONS):
         pytest.skip("this torch has no stable C interface")
+
+
+@pytest.mark.usefixtures("_has_interface")
+def test_the_interface_of_this_torch_is_used():
+    assert tables.torch_interface() is not None
+
+
+@pytest.mark.usefixtures("_has_interface")
+def test_an_interface_that_finds_other_tensors_is_not_used(monkeypatch: pytest.MonkeyPatch):
     other = torch.ones(3)
     monkeypatch.setattr(tables, "IMPLEMENTATION", lambda _: other._cdata)
     assert tables.torch_interface.__wrapped__() is None
 
 
+@pytest.mark.usefixtures("_has_interface")
 def test_the_default_device_does_not_hide_the_interface():
-    if tables.torch_interface() is None:
-        pytest.skip("this torch has no stable C interface")
     with torch.device("meta"):
         assert tables.torch_interface.__wrapped__() is not None
 
