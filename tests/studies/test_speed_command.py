@@ -66,7 +66,7 @@ def test_the_record_has_every_path_of_every_list_and_its_environment(record):
         assert 0 < low <= median <= high
         path = timing.path
         # three numbers of the parameter's, four of the moments'
-        of_parameter, of_moment = 2 if path.bfloat16_parameters else 4, path.state_dtype.itemsize
+        of_parameter, of_moment = path.param_dtype.itemsize, path.state_dtype.itemsize
         bytes_of = 3 * of_parameter + 4 * of_moment
         moved = bytes_of * timing.num_parameters
         assert timing.gigabytes_per_second == pytest.approx(moved / timing.seconds.median / 1e9)

@@ -39,14 +39,14 @@ class StepPath:
         implementation: loop, foreach or fused.
         state_dtype: of the moments; uint8 is 8 bits in blocks. DualAdam rounds what is not float32
             stochastically, and AdamW to nearest, the only way that it has.
-        bfloat16_parameters: whether parameters and gradients are bfloat16 too.
+        param_dtype: of parameters and gradients, float32 or bfloat16.
         compiled: whether the step runs inside torch.compile.
     """
 
     optimizer: Literal["DualAdam", "AdamW"]
     implementation: Literal["loop", "foreach", "fused"]
     state_dtype: torch.dtype = torch.float32
-    bfloat16_parameters: bool = False
+    param_dtype: torch.dtype = torch.float32
     compiled: bool = False
 
     FLAGS: ClassVar[dict[str, dict[str, bool]]] = {
@@ -58,8 +58,7 @@ class StepPath:
     @property
     def label(self) -> str:
         """The name in tables, figures and records."""
-        of_params = torch.bfloat16 if self.bfloat16_parameters else torch.float32
-        stored = STORED[of_params, self.state_dtype]
+        stored = STORED[self.param_dtype, self.state_dtype]
         return f"{self.optimizer} {self.implementation}{stored}{', compiled' * self.compiled}"
 
     @property
@@ -70,8 +69,8 @@ class StepPath:
     @property
     def bytes_per_parameter(self) -> int:
         """What a step reads and writes; the exponents of blocks in 8 bits are left out."""
-        of_parameter = 2 if self.bfloat16_parameters else 4
-        return PARAMETER_NUMBERS * of_parameter + STATE_NUMBERS * self.state_dtype.itemsize
+        of_state = STATE_NUMBERS * self.state_dtype.itemsize
+        return PARAMETER_NUMBERS * self.param_dtype.itemsize + of_state
 
     def is_available(self, device: str) -> bool:
         """Return whether it exists here; torch's own implementations always do."""
@@ -79,9 +78,9 @@ class StepPath:
         return not needs_kernel or fused_status(device=device).available
 
     def optimizer_of(self, params: Sequence[nn.Parameter]) -> Optimizer:
-        """Return the optimizer of some float32 parameters, or of their copies in bfloat16."""
-        if self.bfloat16_parameters:
-            params = [_in_bfloat16(p) for p in params]
+        """Return the optimizer of float32 parameters, or of their copies in ``param_dtype``."""
+        if self.param_dtype != torch.float32:
+            params = [_in_dtype(p, self.param_dtype) for p in params]
         settings: dict[str, Any] = {"lr": LR, **self.FLAGS[self.implementation]}
         if self.optimizer == "AdamW":
             return AdamW(params, **settings)
@@ -95,18 +94,18 @@ class StepPath:
         return torch.compile(step) if self.compiled else step
 
 
-def _in_bfloat16(param: nn.Parameter) -> nn.Parameter:
-    copied = nn.Parameter(param.detach().bfloat16())
-    copied.grad = None if param.grad is None else param.grad.bfloat16()
+def _in_dtype(param: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
+    copied = nn.Parameter(param.detach().to(dtype))
+    copied.grad = None if param.grad is None else param.grad.to(dtype)
     return copied
 
 
 FUSED = StepPath("DualAdam", "fused")
 HALF_STATE = StepPath("DualAdam", "fused", torch.bfloat16)
 EIGHT_BIT_STATE = StepPath("DualAdam", "fused", torch.uint8)
-ALL_HALF = StepPath("DualAdam", "fused", torch.bfloat16, bfloat16_parameters=True)
-HALF_EIGHT_BIT = StepPath("DualAdam", "fused", torch.uint8, bfloat16_parameters=True)
-ALL_HALF_ADAMW = StepPath("AdamW", "fused", torch.bfloat16, bfloat16_parameters=True)
+ALL_HALF = StepPath("DualAdam", "fused", torch.bfloat16, param_dtype=torch.bfloat16)
+HALF_EIGHT_BIT = StepPath("DualAdam", "fused", torch.uint8, param_dtype=torch.bfloat16)
+ALL_HALF_ADAMW = StepPath("AdamW", "fused", torch.bfloat16, param_dtype=torch.bfloat16)
 COMPILED = StepPath("DualAdam", "fused", compiled=True)
 REFERENCE = StepPath("AdamW", "fused")
 PATHS = (
