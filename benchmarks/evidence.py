@@ -24,7 +24,7 @@ from evidence_escapes import escapes, networks
 from evidence_figures import write_figures
 from evidence_notes import ANSWERS, CLAIMS, INTRODUCTION, NOTES, SENSITIVITY
 from evidence_readme import README, readme_part, with_part
-from evidence_rows import Row
+from evidence_rows import Row, shown_verdict
 from evidence_studies import REGIME, STUDIES, adjusted_together
 
 from dualadam.compare.summary import Summary
@@ -86,7 +86,7 @@ def render(rows: list[Row], summaries: dict[str, Summary], folders: dict[str, Pa
         mine = [row for row in rows if row.claim == claim]
         lines += [f"## {claim}. {text}", ""]
         if mine:
-            lines += [f"**{ANSWERS[claim].capitalize()}**", ""]
+            lines += [f"**{ANSWERS[claim][0].upper()}{ANSWERS[claim][1:]}**", ""]
         if any(row.drawn for row in mine):
             lines += [picture(claim), ""]
         mine = mine or [Row(claim, "-", "-", "-", "not run")]
@@ -94,7 +94,7 @@ def render(rows: list[Row], summaries: dict[str, Summary], folders: dict[str, Pa
             "| Study | Comparison | Result, 95 % interval | Verdict |",
             "|---|---|---|---|",
             *(
-                f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | **{r.verdict}** |"
+                f"| {linked(r.study, folders)} | {r.comparison} | {r.result} | {shown_verdict(r)} |"
                 for r in mine
             ),
             "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dualadam.compare import stats
+from dualadam.compare.summary import MIN_SEEDS
 
 MEASURED = "measured"  # what a row says that compares nothing
 FLATTER, SHARPER = "flatter", "sharper"  # verdicts of an arm about which the paper claims nothing
@@ -39,12 +40,21 @@ class Row:
 
 def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
     """Return an interval as the page shows it; one that contains 0 says so."""
+    zero_is_outside = interval.low > 0 or interval.high < 0
+    while zero_is_outside and not (round(interval.low, digits) and round(interval.high, digits)):
+        digits += 1  # an end next to 0 shows on which side it is
     # + 0.0 turns -0.0 into 0.0
     mean, low, high = (round(x, digits) + 0.0 for x in (interval.mean, interval.low, interval.high))
     zero = "; contains 0" if interval.low <= 0 <= interval.high else ""
     return (
         f"{mean:+.{digits}f}{unit} [{low:+.{digits}f}, {high:+.{digits}f}], n = {interval.n}{zero}"
     )
+
+
+def shown_verdict(row: Row) -> str:
+    """Return the verdict as the page shows it: few seeds are a demonstration."""
+    few = row.drawn is not None and 0 < row.drawn.n < MIN_SEEDS
+    return f"demonstration ({row.verdict})" if few else f"**{row.verdict}**"
 
 
 def ratio_of(logs: stats.Interval, base: float = np.e) -> stats.Interval:
