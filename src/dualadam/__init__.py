@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         decay_groups,
         diagnose,
         fused_status,
+        moments_of,
         switch_rate_for,
     )
 
@@ -28,6 +29,7 @@ __all__ = [
     "decay_groups",
     "diagnose",
     "fused_status",
+    "moments_of",
     "switch_rate_for",
 ]
 

@@ -7,8 +7,7 @@ import torch
 from cases import randn
 from torch import Tensor
 
-from dualadam import DualAdam
-from dualadam.optim import moments_of
+from dualadam import DualAdam, moments_of
 from dualadam.optim._step.columns import TensorRow
 from dualadam.optim._step.quantised import (
     BLOCK,

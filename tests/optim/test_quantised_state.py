@@ -13,23 +13,23 @@ from cases import BIT_EXACT, LAYOUTS, PATHS, assert_same_bits, compiles, randn, 
 from torch import Tensor, nn
 from torch.distributed import init_device_mesh
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from dualadam import DualAdam, InvAdam, diagnose, fused_status
+from dualadam import DualAdam, InvAdam, diagnose, fused_status, moments_of
 from dualadam.flatness import MeanLoss, preconditioner
-from dualadam.optim import moments_of
 from dualadam.optim._kernels.cpu import INSTRUCTION_SETS
 from dualadam.optim._step import loop, slices
 from dualadam.optim._step.columns import TensorRow
-from dualadam.optim._step.quantised import num_bytes
 
 pytestmark = pytest.mark.usefixtures("needs_the_kernel")
 paths = pytest.mark.parametrize("path", PATHS)
 IN_8_BITS: dict[str, Any] = {"state_dtype": torch.uint8, "stochastic_rounding": True}
 MOMENTS = ("exp_avg", "exp_avg_sq")
+STORED = ("exp_avg_8bit", "exp_avg_sq_8bit")
 
 
 def sizes(dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -98,7 +98,7 @@ def test_the_kernel_makes_the_state_of_the_loop_bit_for_bit(
     paths = fused_status(fused).paths
     assert paths == {"fused": len(values)}
     for p, q in zip(ours, theirs, strict=True):
-        for key in (*MOMENTS, "step"):
+        for key in (*STORED, "step"):
             assert torch.equal(fused.state[p][key], loop_.state[q][key])
         # bfloat16 is rounded at random: the last bits of a float32 may choose the other neighbour
         rtol = 1e-5 if dtype == torch.float32 else 2**-7
@@ -112,7 +112,7 @@ def test_the_kernel_makes_a_block_with_an_inf_or_nan_nan_as_the_loop_does(bad: f
         (param,), optimizer = trained(path, values=[randn(192)])
         param.grad[100] = bad
         optimizer.step()
-        states.append([optimizer.state[param][key] for key in MOMENTS])
+        states.append([optimizer.state[param][key] for key in STORED])
         nan = moments_of(optimizer.state[param], param).exp_avg.isnan().view(3, 64)
         assert nan.all(1).tolist() == nan.any(1).tolist() == [False, True, False]
     assert_same_bits(*states)
@@ -128,7 +128,7 @@ def test_what_is_not_contiguous_takes_another_path_and_the_status_says_so():
 def test_the_state_takes_65_bytes_for_64_parameters_and_moment(path: str):
     (param,), optimizer = trained(path, values=[randn(640)])
     state = optimizer.state[param]
-    assert [state[key].untyped_storage().nbytes() for key in MOMENTS] == [650, 650]
+    assert [state[key].untyped_storage().nbytes() for key in STORED] == [650, 650]
     assert state["step"].dtype == torch.float64  # counts beyond 2^24 for the noise
 
 
@@ -159,7 +159,7 @@ def test_pieces_make_the_same_parameters_and_state_as_the_whole(
     monkeypatch.setattr(slices, "LEAST", 1)
     params, optimizer = trained(path, values=sizes(dtype))
     assert_same_bits(whole, state_bits(params, optimizer))
-    moments = (optimizer.state[params[0]][key] for key in MOMENTS)
+    moments = (optimizer.state[params[0]][key] for key in STORED)
     row = TensorRow(params[0], params[0].grad, *moments, step=torch.tensor(1.0), place=0)
     with torch.no_grad():
         assert [piece.first for piece in slices.pieces(row, 70)] == [0, 64, 128, 192]
@@ -196,8 +196,11 @@ def test_a_copied_or_pickled_run_continues_bit_for_bit(duplicate, path: str):
     assert_same_bits(continued(*duplicate(run)), continued(*run))
 
 
+@pytest.mark.parametrize("flatten", [False, True])
 @paths
-def test_the_state_passes_through_a_distributed_checkpoint(path: str):
+def test_the_state_passes_through_a_distributed_checkpoint(path: str, flatten: bool):
+    options = StateDictOptions(flatten_optimizer_state_dict=flatten)
+
     def make() -> tuple[nn.Module, DualAdam]:
         torch.manual_seed(0)
         model = nn.Linear(40, 3)
@@ -207,12 +210,84 @@ def test_the_state_passes_through_a_distributed_checkpoint(path: str):
     set_grads(list(model.parameters()), 0)
     optimizer.step()
     twin.load_state_dict(model.state_dict())
-    saved = copy.deepcopy(get_optimizer_state_dict(model, optimizer))
-    set_optimizer_state_dict(twin, resumed, saved)
+    saved = copy.deepcopy(get_optimizer_state_dict(model, optimizer, options=options))
+    set_optimizer_state_dict(twin, resumed, saved, options=options)
     assert_same_bits(
         continued(list(model.parameters()), optimizer),
         continued(list(twin.parameters()), resumed),
     )
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adam])
+@pytest.mark.parametrize("way", [{"fused": True}, {"fused": False}, {"foreach": True}])
+def test_torchs_optimizers_find_no_moments_in_it(kind: Any, way: dict[str, bool]):
+    """Its fused step would take the bytes for numbers."""
+    (param,), optimizer = trained("loop", values=[randn(300)])
+    before = param.detach().clone()
+    theirs = kind([param], **way)
+    theirs.load_state_dict(optimizer.state_dict())
+    with pytest.raises(KeyError, match="exp_avg"):
+        theirs.step()
+    assert torch.equal(param.detach(), before)
+
+
+@paths
+@pytest.mark.parametrize("name", ["uint8", "float32"])
+def test_a_state_that_was_saved_under_torchs_names_loads(path: str, name: str):
+    """So the first checkpoints in 8 bits have it."""
+    params, optimizer = trained(path)
+    saved = saved_as(name, optimizer)
+    older = copy.deepcopy(saved)
+    for state in older["state"].values():
+        for key, stored in zip(MOMENTS, STORED, strict=True):
+            state[key] = state.pop(stored)
+    outcomes = []
+    for checkpoint in (saved, older):
+        copies: list[Tensor] = [nn.Parameter(p.detach().clone()) for p in params]
+        loaded = DualAdam(copies, **PATHS[path])
+        loaded.load_state_dict(checkpoint)
+        names = STORED if name == "uint8" else MOMENTS
+        assert all(loaded.state[p].keys() == {"step", *names} for p in copies)
+        outcomes.append(continued(copies, loaded))
+    assert_same_bits(*outcomes)
+
+
+def test_moments_that_a_flattened_state_lost_are_named():
+    """torch reads it by the names of the optimizer's own state, and leaves {} where it has none."""
+    _, optimizer = trained("loop", 1, [randn(3)])
+    saved = copy.deepcopy(optimizer.state_dict())
+    saved["state"][0] = {"step": torch.tensor(1.0), **{key: {} for key in MOMENTS}}
+    with pytest.raises(ValueError, match="make the optimizer with the checkpoint's state_dtype"):
+        optimizer.load_state_dict(saved)
+
+
+@paths
+def test_a_state_dtype_set_by_hand_counts_before_the_first_step_and_is_refused_after_it(path: str):
+    expected = trained(path)
+    params, by_hand = trained(path, 0, state_dtype="bfloat16")
+    by_hand.param_groups[0]["state_dtype"] = torch.uint8
+    for step in range(5):
+        set_grads(params, step)
+        by_hand.step()
+    assert_same_bits(state_bits(*expected), state_bits(params, by_hand))
+    by_hand.param_groups[0]["state_dtype"] = None
+    with pytest.raises(RuntimeError, match="Change it in the groups of state_dict"):
+        by_hand.step()
+    by_hand.param_groups[0] |= {"state_dtype": "uint8", "stochastic_rounding": False}
+    with pytest.raises(ValueError, match="'uint8' needs stochastic_rounding=True"):
+        by_hand.step()
+    assert_same_bits(state_bits(*expected), state_bits(params, by_hand))
+
+
+def test_moments_of_no_state_and_of_another_parameter_say_what_to_pass():
+    (param,), optimizer = trained("loop", 0, [randn(30)])
+    with pytest.raises(
+        ValueError, match=r"got none\. A parameter has a state after its first step"
+    ):
+        moments_of(optimizer.state[param], param)
+    (param,), optimizer = trained("loop", 1, [randn(30)])
+    with pytest.raises(ValueError, match=r"in its shape \(3,\), got 30 elements in 8 bits: pass"):
+        moments_of(optimizer.state[param], torch.ones(3))
 
 
 @paths
@@ -278,7 +353,7 @@ def test_moments_of_another_size_are_refused(path: str, before: int, after: int)
     _, saved = trained(path, values=[randn(before, 8)])
     params, optimizer = trained(path, values=[randn(after, 8)])
     bits = state_bits(params, optimizer)
-    words = rf"{after}, 8\), got \({num_bytes(8 * before)},\) of blocks in 8 bits"
+    words = rf"{after}, 8\), got {8 * before} elements in 8 bits"
     with pytest.raises(ValueError, match=r"exp_avg of parameter 0 must have its shape \(" + words):
         optimizer.load_state_dict(saved.state_dict())
     assert_same_bits(bits, state_bits(params, optimizer))
@@ -364,7 +439,7 @@ def test_a_compiled_step_makes_the_same_state(path: str):
         for number in range(3):
             set_grads(params, number)
             step()
-        outcomes.append([optimizer.state[p][key] for p in params for key in MOMENTS])
+        outcomes.append([optimizer.state[p][key] for p in params for key in STORED])
     torch._dynamo.reset()
     assert_same_bits(*outcomes)
 

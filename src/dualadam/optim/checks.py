@@ -99,12 +99,14 @@ def _check_numbers(settings: Mapping[str, Any], known: list[str]) -> None:
             )
 
 
-def check_rates(groups: Iterable[Mapping[str, Any]]) -> None:
+def check_groups(groups: Iterable[Mapping[str, Any]]) -> None:
     """Refuse a learning rate that a schedule has made negative or nan, before anything changes.
 
-    A tensor on another device is not read, because that would wait for the device.
+    So are 8 bits without stochastic rounding, set by hand. A tensor on another device is not read,
+    because that would wait for the device.
     """
     for index, group in enumerate(groups):
+        require_rounding(group)
         lr = group["lr"]
         if isinstance(lr, Tensor):
             if group["capturable"] or lr.device.type != "cpu":
@@ -165,14 +167,19 @@ def _check_combinations(settings: Mapping[str, Any]) -> None:
             )
 
 
-def require_storable(group: Mapping[str, Any]) -> None:
-    """Refuse a group whose parameters have no state of its dtype."""
-    state_dtype, params = group["state_dtype"], group["params"]
-    if state_dtype == "uint8" and not group["stochastic_rounding"]:
+def require_rounding(group: Mapping[str, Any]) -> None:
+    """Refuse a state in 8 bits without stochastic rounding."""
+    if not group["stochastic_rounding"] and state_dtype_name(group["state_dtype"]) == "uint8":
         raise ValueError(
             "state_dtype='uint8' needs stochastic_rounding=True: rounded to nearest, a second "
             "moment in 8 bits would not change."
         )
+
+
+def require_storable(group: Mapping[str, Any]) -> None:
+    """Refuse a group whose parameters have no state of its dtype."""
+    require_rounding(group)
+    state_dtype, params = state_dtype_name(group["state_dtype"]), group["params"]
     if state_dtype == "uint8" and any(sharding_of(p) for p in params):
         raise ValueError(
             "state_dtype='uint8' is not for sharded parameters (DTensor), whose blocks would "

@@ -28,14 +28,15 @@ from dualadam.optim._step.settings import StepSettings
 from dualadam.optim._step.sharded import local_columns
 from dualadam.optim.checks import (
     check_decay,
+    check_groups,
     check_params,
-    check_rates,
     check_settings,
     check_storage,
+    require_storable,
 )
 from dualadam.optim.loading import completed_loading
 from dualadam.optim.schedule import HAND_OVER_KEYS, with_switch_rate
-from dualadam.optim.state import new_state, restored_step, state_dtype_name
+from dualadam.optim.state import moment_names, new_state, restored_step, state_dtype_name
 
 # torch 2.13 renamed its check that a captured step is a capturable one
 _HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
@@ -44,7 +45,7 @@ _check_graph_capture: Callable[[Optimizer], None] = next(
 )
 Loss = TypeVar("Loss")
 GRAD, IS_SPARSE = attrgetter("grad"), attrgetter("is_sparse")
-EXP_AVG, EXP_AVG_SQ, STEP = map(itemgetter, ("exp_avg", "exp_avg_sq", "step"))
+STEP = itemgetter("step")
 
 
 class _AdamBase(Optimizer):
@@ -111,7 +112,7 @@ class _AdamBase(Optimizer):
     def _update(self) -> None:
         """Advance all groups by one step."""
         if not torch.compiler.is_compiling():
-            check_rates(self.param_groups)
+            check_groups(self.param_groups)
         for group in self.param_groups:
             columns = Columns([], [], [], [], [], [])
             self._init_group(group, *columns)
@@ -171,11 +172,19 @@ class _AdamBase(Optimizer):
             )
         states = list(map(self.state.__getitem__, params))
         if not all(states):
+            require_storable(group)
             for param, state in zip(params, states, strict=True):
                 if not state:
                     state.update(new_state(param, group))
-        exp_avgs.extend(map(EXP_AVG, states))
-        exp_avg_sqs.extend(map(EXP_AVG_SQ, states))
+        try:
+            for column, name in zip((exp_avgs, exp_avg_sqs), moment_names(group), strict=True):
+                column.extend(map(itemgetter(name), states))
+        except KeyError:
+            raise RuntimeError(
+                f"state_dtype of a group is now {group['state_dtype']!r}, and was another one when "
+                "its parameters took their first step. Change it in the groups of state_dict(), "
+                "and load that: the moments are converted."
+            ) from None
         steps.extend(map(STEP, states))
         if group["differentiable"] and any(step.requires_grad for step in steps):
             raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")
@@ -288,7 +297,7 @@ class DualAdam(_AdamBase):
             second moment stalls when its relative change per step, which is at most 1 - beta2, is
             below 2e-3: use it with stochastic_rounding. "uint8" quarters the memory and needs
             stochastic_rounding: each moment takes 65 bytes for 64 parameters, in a row of blocks
-            that ``dualadam.optim.moments_of`` reads. Not for complex parameters, nor "uint8" for
+            that ``dualadam.moments_of`` reads. Not for complex parameters, nor "uint8" for
             sharded ones.
         stochastic_rounding: round bfloat16 parameters, and moments in bfloat16 or 8 bits, to one
             of their two neighbours at random, so that the mean is right, instead of to the nearest.

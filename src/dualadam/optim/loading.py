@@ -17,8 +17,9 @@ from dualadam.optim.state import (
     MOMENTS,
     converted,
     moment_dtype,
+    moment_names,
     restored_step,
-    state_dtype_name,
+    with_plain_names,
 )
 
 State = Mapping[str, Any]  # of one parameter
@@ -44,13 +45,12 @@ def completed_loading(optimizer: Optimizer) -> Iterator[None]:
     loaded: list[dict[str, Any]] = []
 
     def complete(_: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-        saved = {**saved, "state": with_counts(saved)}
+        saved = {**saved, "state": completed_states(saved)}
         check_saved(saved)
         check_shapes(optimizer, saved)
         groups = completed_groups(optimizer, saved)
         for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
-            name = state_dtype_name(theirs["state_dtype"])
-            require_storable({**theirs, "state_dtype": name, "params": mine["params"]})
+            require_storable({**theirs, "params": mine["params"]})
         loaded.append({**saved, "param_groups": groups})
         return loaded[0]
 
@@ -68,12 +68,13 @@ def completed_loading(optimizer: Optimizer) -> Iterator[None]:
             hook.remove()
 
 
-def with_counts(saved: Mapping[str, Any]) -> dict[Any, State]:
-    """Return the saved states, with the group's count where a state has none.
+def completed_states(saved: Mapping[str, Any]) -> dict[Any, State]:
+    """Return the saved states under torch's names, with the group's count where a state has none.
 
     pytorch_optimizer counts the updates of a group, under the group's key ``step``.
     """
-    states = dict(saved["state"])
+    states: dict[Any, State]
+    states = {saved_id: with_plain_names(state) for saved_id, state in saved["state"].items()}
     for group in saved["param_groups"]:
         for saved_id in group["params"]:
             state = states.get(saved_id)
@@ -113,6 +114,12 @@ def check_saved(saved: Mapping[str, Any]) -> None:
 def check_keys(state: State) -> None:
     """Refuse the state of a parameter without Adam's keys."""
     if {"step", *MOMENTS} <= state.keys():
+        if not all(isinstance(state[key], Tensor) for key in MOMENTS):
+            raise ValueError(
+                "The state of a parameter has no moments. A flattened state_dict is read by the "
+                "names of this optimizer's state: make the optimizer with the checkpoint's "
+                "state_dtype."
+            )
         return
     if set(MOMENTS) <= state.keys() or {"m", "v"} <= state.keys():
         raise ValueError(
@@ -200,7 +207,9 @@ def restore_state(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
             continue
         loaded, state = saved["state"][saved_id], optimizer.state[param]
         dtype = moment_dtype(param, group)
-        for key in MOMENTS:
+        for key, name in zip(MOMENTS, moment_names(group), strict=True):
+            moment = state.pop(key)
             if dtype != param.dtype or is_quantised(loaded[key]):
-                state[key] = converted(key, loaded[key], param, dtype)
+                moment = converted(key, loaded[key], param, dtype)
+            state[name] = moment
         state["step"] = restored_step(loaded["step"], param, group)

@@ -9,11 +9,19 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import _get_scalar_dtype
 
-from dualadam.optim._step.quantised import numbers_of, quantised, shape_of_moment
+from dualadam.optim._step.quantised import (
+    numbers_of,
+    quantised,
+    shape_in_words,
+    shape_of_moment,
+)
 from dualadam.optim._step.rounding import ROUNDED
 from dualadam.optim._step.slices import arithmetic_dtype
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+# An optimizer that knows no such moments must not find them: torch's fused AdamW would take bytes
+# for numbers.
+MOMENTS_IN_8_BITS = ("exp_avg_8bit", "exp_avg_sq_8bit")
 STATE_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "uint8": torch.uint8}
 
 
@@ -47,8 +55,30 @@ def state_dtype_name(state_dtype: torch.dtype | str | None) -> str | None:
 
 def new_state(param: Tensor, group: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the state of a parameter that has not been updated."""
-    moments = {key: new_moment(param, moment_dtype(param, group)) for key in MOMENTS}
+    dtype = moment_dtype(param, group)
+    moments = {name: new_moment(param, dtype) for name in moment_names(group)}
     return {"step": new_step(param, group), **moments}
+
+
+def moment_names(group: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the keys of the moments of a group's parameters.
+
+    Example:
+        >>> moment_names({"state_dtype": None}), moment_names({"state_dtype": "uint8"})
+        (('exp_avg', 'exp_avg_sq'), ('exp_avg_8bit', 'exp_avg_sq_8bit'))
+    """
+    return MOMENTS_IN_8_BITS if state_dtype_name(group["state_dtype"]) == "uint8" else MOMENTS
+
+
+def with_plain_names(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state whose moments have torch's names, whatever they are stored in.
+
+    Example:
+        >>> with_plain_names({"step": 1, "exp_avg_8bit": 2, "exp_avg_sq_8bit": 3})
+        {'step': 1, 'exp_avg': 2, 'exp_avg_sq': 3}
+    """
+    plain = dict(zip(MOMENTS_IN_8_BITS, MOMENTS, strict=True))
+    return {plain.get(key, key): value for key, value in state.items()}
 
 
 def new_moment(param: Tensor, dtype: torch.dtype) -> Tensor:
@@ -70,20 +100,33 @@ def moments_of(state: Mapping[str, Tensor], param: Tensor) -> Moments:
         float32, exactly; any other is returned as it is.
 
     Raises:
-        KeyError: the parameter has not been updated.
+        ValueError: the state is empty, or that of another parameter.
 
     Example:
         >>> import torch
-        >>> from dualadam import DualAdam
-        >>> from dualadam.optim import moments_of
+        >>> from dualadam import DualAdam, moments_of
         >>> w = torch.ones(2, 3, requires_grad=True)
         >>> optimizer = DualAdam([w], state_dtype=torch.uint8, stochastic_rounding=True)
         >>> w.grad = torch.ones(2, 3)
         >>> optimizer.step()
-        >>> optimizer.state[w]["exp_avg"].shape, moments_of(optimizer.state[w], w).exp_avg.shape
-        (torch.Size([7]), torch.Size([2, 3]))
+        >>> optimizer.state[w]["exp_avg_8bit"].shape
+        torch.Size([7])
+        >>> moments_of(optimizer.state[w], w).exp_avg.shape
+        torch.Size([2, 3])
     """
-    return Moments(*(numbers_of(state[key], param, key == "exp_avg") for key in MOMENTS))
+    stored = with_plain_names(state)
+    if not stored.keys() >= set(MOMENTS):
+        raise ValueError(
+            f"state must have the moments of a parameter, got {', '.join(stored) or 'none'}. "
+            "A parameter has a state after its first step: pass optimizer.state[param] then."
+        )
+    for key in MOMENTS:
+        if stored[key].shape != shape_of_moment(param, stored[key].dtype):
+            raise ValueError(
+                f"state must be that of param, {key} in its shape {tuple(param.shape)}, "
+                f"got {shape_in_words(stored[key])}: pass optimizer.state[param] of the same param."
+            )
+    return Moments(*(numbers_of(stored[key], param, key == "exp_avg") for key in MOMENTS))
 
 
 def converted(key: str, moment: Tensor, param: Tensor, dtype: torch.dtype) -> Tensor:
@@ -101,7 +144,7 @@ def converted(key: str, moment: Tensor, param: Tensor, dtype: torch.dtype) -> Te
 
 def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
     """Return the dtype of both moments: the group's, or the parameter's but at least float32."""
-    name = group["state_dtype"]
+    name = state_dtype_name(group["state_dtype"])
     return arithmetic_dtype(param) if name is None else STATE_DTYPES[name]
 
 

@@ -15,6 +15,7 @@ from dualadam.optim._step.columns import TensorRow
 from dualadam.optim._step.fused import KERNELS, unavailable, why_no_kernel
 from dualadam.optim._step.sharded import local_row
 from dualadam.optim.dualadam import unwrap
+from dualadam.optim.state import moment_names
 
 INSTEAD = "torch's fused AdamW (foreach added while mixing)"
 
@@ -89,9 +90,8 @@ def _path(param: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> str
     if not group["fused"]:
         return "not fused: the setting of their group"
     assert param.grad is not None
-    row = local_row(
-        TensorRow(param, param.grad, state["exp_avg"], state["exp_avg_sq"], state["step"], place=0)
-    )
+    exp_avg, exp_avg_sq = (state[name] for name in moment_names(group))
+    row = local_row(TensorRow(param, param.grad, exp_avg, exp_avg_sq, state["step"], place=0))
     why_not = why_no_kernel(row, unavailable())
     if why_not is None:
         return "fused"

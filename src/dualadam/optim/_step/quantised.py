@@ -43,14 +43,31 @@ def num_bytes(numel: int) -> int:
     return numel + -(-numel // BLOCK)
 
 
+def num_elements(num_bytes: int) -> int:
+    """Return the numbers that so many bytes hold.
+
+    Example:
+        >>> [num_elements(size) for size in (0, 2, 65, 67)]
+        [0, 1, 64, 65]
+    """
+    return num_bytes - -(-num_bytes // BYTES)
+
+
 def shape_of_moment(param: Tensor, dtype: torch.dtype) -> torch.Size:
     """Return the shape in which a moment of this dtype is stored."""
     return torch.Size([num_bytes(param.numel())]) if dtype == torch.uint8 else param.shape
 
 
 def shape_in_words(moment: Tensor) -> str:
-    """Return the shape of a moment as an error message shows it."""
-    return f"{tuple(moment.shape)}{' of blocks in 8 bits' if is_quantised(moment) else ''}"
+    """Return the shape of a moment, or its number of elements in 8 bits, as an error shows it.
+
+    Example:
+        >>> shape_in_words(torch.zeros(2, 3)), shape_in_words(quantised(torch.zeros(300), False))
+        ('(2, 3)', '300 elements in 8 bits')
+    """
+    if not is_quantised(moment):
+        return str(tuple(moment.shape))
+    return f"{num_elements(moment.numel()):,} elements in 8 bits"
 
 
 def part(moment: Tensor, first: int, size: int) -> Tensor:
