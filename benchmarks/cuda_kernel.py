@@ -3,8 +3,9 @@
     python benchmarks/cuda_kernel.py
 
 Needs a CUDA build of torch with its Triton, and pytest for the checks (not with --skip-checks). Of
-this package only the optimizers are needed. The record has the sizes of chunk, block and warps that
-were tried, the times of interleaved rounds by CUDA events, and the share of the copy bandwidth.
+this package only the optimizers are needed. The record has, for each dtype of parameters and state,
+the sizes of chunk, block and warps that were tried, the times of interleaved rounds by CUDA events
+as ratios to torch's fused AdamW in float32, and the share of the copy bandwidth.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import argparse
 import datetime
 import itertools
 import json
+import math
 import platform
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
@@ -30,13 +32,51 @@ from dualadam import DualAdam  # noqa: E402
 from dualadam.optim import fused_status  # noqa: E402
 from dualadam.optim._kernels import triton as triton_kernel  # noqa: E402
 
-BYTES = 28  # a float32 parameter: reads p, g, m, v and writes p, m, v
 CHECKS = [
     ROOT / "tests" / "optim" / "test_fused_gpu.py",
     ROOT / "tests" / "clients" / "test_training_tools.py",
 ]
-TUNED = list(itertools.product((8_192, 16_384, 32_768, 65_536), (512, 1_024, 2_048), (4, 8)))
-MOST_RATIO, LEAST_SHARE = 1.00, 0.90  # of torch's fused AdamW's time, of the copy bandwidth
+LEAST_SHARE = 0.90  # of the copy bandwidth, float32, one large tensor
+
+
+class Case(NamedTuple):
+    """A dtype of parameters and one of the state."""
+
+    name: str
+    param: torch.dtype
+    state: torch.dtype
+    bytes: float  # of an element: reads p, g, m, v and writes p, m, v
+    most: float | None  # limit, in times of torch's fused AdamW in float32
+
+    def make(self, shapes: list[tuple[int, ...]]) -> DualAdam:
+        """Return an optimizer with parameters and gradients on the device."""
+        params = make_params(shapes, self.param)
+        noisy = {torch.float32} != {self.param, self.state}
+        state = None if self.state == torch.float32 else self.state
+        return DualAdam(
+            params,
+            lr=1e-6,
+            switch_rate=1e-6,
+            fused=True,
+            state_dtype=state,
+            stochastic_rounding=noisy,
+        )
+
+
+F32, BF16, U8 = torch.float32, torch.bfloat16, torch.uint8
+CASES = [
+    Case("float32", F32, F32, 28, 1.00),
+    Case("float32, bfloat16 state", F32, BF16, 20, 0.75),
+    Case("all bfloat16", BF16, BF16, 14, None),
+    Case("float32, 8-bit state", F32, U8, 12 + 4 * 65 / 64, None),
+    Case("bfloat16, 8-bit state", BF16, U8, 6 + 4 * 65 / 64, None),
+]
+CHUNKS, WARPS = (16_384, 65_536), (4, 8)
+BLOCKS = {F32: (512, 1_024, 2_048), BF16: (512, 1_024, 2_048), U8: (256, 512, 1_024)}
+TUNED = {
+    state: list(itertools.starmap(triton_kernel.Tuning, itertools.product(CHUNKS, blocks, WARPS)))
+    for state, blocks in BLOCKS.items()
+}
 
 
 def resnet18_shapes() -> list[tuple[int, ...]]:
@@ -103,15 +143,17 @@ def interleaved(actions: dict[str, Callable[[], Any]], rounds: int) -> dict[str,
     return times
 
 
-def make_params(shapes: list[tuple[int, ...]]) -> list[torch.nn.Parameter]:
+def make_params(
+    shapes: list[tuple[int, ...]], dtype: torch.dtype = F32
+) -> list[torch.nn.Parameter]:
     """Return parameters with gradients on the device."""
     generator = torch.Generator("cuda").manual_seed(0)
     params = [
-        torch.nn.Parameter(torch.randn(s, device="cuda", generator=generator) * 0.02)
+        torch.nn.Parameter((torch.randn(s, device="cuda", generator=generator) * 0.02).to(dtype))
         for s in shapes
     ]
     for p in params:
-        p.grad = torch.randn(p.shape, device="cuda", generator=generator) * 1e-3
+        p.grad = (torch.randn(p.shape, device="cuda", generator=generator) * 1e-3).to(dtype)
     return params
 
 
@@ -123,58 +165,75 @@ def copy_bandwidth(rounds: int) -> float:
     return 8 * source.numel() / statistics.median(seconds)
 
 
-def tune(rounds: int) -> list[dict[str, float]]:
+def tune(case: Case, rounds: int) -> list[dict[str, float]]:
     """Time every tuning on the large tensor, set the best one, and return all, best first."""
-    params = make_params(LISTS["one tensor of 50 M"])
-    optimizer = DualAdam(params, lr=1e-6, switch_rate=1e-6, fused=True)
+    optimizer = case.make(LISTS["one tensor of 50 M"])
     tried = []
-    for chunk, block, warps in TUNED:
-        triton_kernel.CHUNK, triton_kernel.BLOCK, triton_kernel.WARPS = chunk, block, warps
+    for tuning in TUNED[case.state]:
+        triton_kernel.TUNING[case.state] = tuning
         seconds = statistics.median(interleaved({"step": optimizer.step}, rounds)["step"])
-        tried.append({"chunk": chunk, "block": block, "warps": warps, "seconds": seconds})
+        tried.append({**tuning._asdict(), "seconds": seconds})
     tried.sort(key=lambda row: row["seconds"])
-    triton_kernel.CHUNK, triton_kernel.BLOCK, triton_kernel.WARPS = (
-        int(tried[0][k]) for k in ("chunk", "block", "warps")
+    best = tried[0]
+    triton_kernel.TUNING[case.state] = triton_kernel.Tuning(
+        best["chunk"], best["block"], best["warps"]
     )
     return tried
 
 
-def compare(name: str, bandwidth: float, rounds: int) -> dict[str, Any]:
-    """Time a step on one list against torch's fused AdamW; both share the parameters."""
-    params = make_params(LISTS[name])
-    num = sum(p.numel() for p in params)
-    ours, theirs = (
-        DualAdam(params, lr=1e-6, switch_rate=1e-6, fused=True),
-        torch.optim.AdamW(params, lr=1e-6, fused=True),
-    )
-    times = interleaved({"ours": ours.step, "theirs": theirs.step}, rounds)
-    ratios = [a / b for a, b in zip(times["ours"], times["theirs"], strict=True)]
-    seconds = {key: statistics.median(values) for key, values in times.items()}
-    share = BYTES * num / seconds["ours"] / bandwidth
-    return {
-        "list": name,
-        "parameters": num,
-        "tensors": len(params),
-        **seconds,
-        "ratio": statistics.median(ratios),
-        "share_of_copy": share,
-    }
+def compare(name: str, bandwidth: float, rounds: int) -> list[dict[str, Any]]:
+    """Time a step on one list in every case, in turn with torch's fused AdamW in float32."""
+    theirs = torch.optim.AdamW(make_params(LISTS[name]), lr=1e-6, fused=True)
+    steps = {case.name: case.make(LISTS[name]).step for case in CASES}
+    times = interleaved({"AdamW": theirs.step, **steps}, rounds)
+    num = sum(math.prod(shape) for shape in LISTS[name])
+    rows = []
+    for case in CASES:
+        ratios = [a / b for a, b in zip(times[case.name], times["AdamW"], strict=True)]
+        seconds = statistics.median(times[case.name])
+        rows.append(
+            {
+                "list": name,
+                "case": case.name,
+                "parameters": num,
+                "tensors": len(LISTS[name]),
+                "seconds": seconds,
+                "adamw": statistics.median(times["AdamW"]),
+                "ratio": statistics.median(ratios),
+                "share_of_copy": case.bytes * num / seconds / bandwidth,
+                "limit": case.most,
+            }
+        )
+    return rows
 
 
 def verdict(rows: list[dict[str, Any]]) -> list[str]:
-    """Compare every row with its limit, in a sentence each."""
+    """Say of every row that has a limit whether it is reached, in a sentence each."""
 
     def line(name: str, value: float, of: str, limit: str, reached: bool) -> str:
         return f"{name}: {value:.3f} of {of}, limit {limit}: {'reached' if reached else 'missed'}"
 
-    adamw = "the time of torch's fused AdamW"
+    adamw = "the time of torch's fused AdamW in float32"
     lines = [
-        line(row["list"], row["ratio"], adamw, f"<= {MOST_RATIO}", row["ratio"] <= MOST_RATIO)
+        line(
+            f"{row['list']}, {row['case']}",
+            row["ratio"],
+            adamw,
+            f"<= {row['limit']}",
+            row["ratio"] <= row["limit"],
+        )
         for row in rows
+        if row["limit"] is not None
     ]
     share = rows[0]["share_of_copy"]
     enough = share >= LEAST_SHARE
     return [*lines, line(rows[0]["list"], share, "the bandwidth", f">= {LEAST_SHARE}", enough)]
+
+
+def driver() -> str:
+    """Return the version of the driver."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:
@@ -197,12 +256,17 @@ def main() -> None:
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", *map(str, CHECKS)]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             sys.exit("The checks failed: nothing was timed.")
+    import triton
+
     bandwidth = copy_bandwidth(options.rounds)
-    tried = tune(max(options.rounds // 5, 5))
-    rows = [compare(name, bandwidth, options.rounds) for name in LISTS]
+    tuned = (CASES[0], CASES[1], CASES[3])  # one of each dtype of the state
+    tried = {case.name: tune(case, max(options.rounds // 5, 5)) for case in tuned}
+    rows = [row for name in LISTS for row in compare(name, bandwidth, options.rounds)]
     environment = {
         "device": torch.cuda.get_device_name(),
         "torch": torch.__version__,
+        "triton": triton.__version__,
+        "driver": driver(),
         "python": platform.python_version(),
     }
     record = {
@@ -214,7 +278,11 @@ def main() -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "record.json").write_text(json.dumps(record, indent=1) + "\n")
-    print(f"Best: {tried[0]}", *record["verdicts"], f"Record: {options.out}/record.json", sep="\n")
+    for name, all_tried in tried.items():
+        print(f"{name}: best {all_tried[0]}, worst {all_tried[-1]}")
+    for row in rows:
+        print("{list}, {case}: {ratio:.3f}, {share_of_copy:.2f} of the bandwidth".format(**row))
+    print(*record["verdicts"], f"Record: {options.out}/record.json", sep="\n")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def test_in_the_interpreter_the_kernel_is_the_loop(
     # float32: six steps, each up to a unit, from torch's square root and the order of roundings.
     # Half precision: nearly the same float32 numbers, rounded with the same noise.
     assert row["difference"] <= (4 if CASES[name][0] == torch.float32 else 0)
-    # of the largest moment: two roundings per step where the loop has one
-    assert row["moments"] <= 2**-21
+    # of the largest moment: two roundings per step where the loop has one. In 8 bits the cut hides
+    # them, but for a chance of 2^-20 per number and step.
+    assert row["moments"] <= (0 if CASES[name][1].get("state_dtype") == torch.uint8 else 2**-21)
     for key in ("same_kind", "steps", "versions", "unchanged_beside"):
         assert row[key], key
 
@@ -73,7 +74,8 @@ def compiled(param: str, state: str, stochastic: bool, aligned: bool) -> Any:
         "STOCHASTIC": stochastic,
         "ALIGNED": aligned,
     }
-    constants |= {"CHUNK": triton_kernel.CHUNK, "BLOCK": triton_kernel.BLOCK}
+    tuning = triton_kernel.TUNING[getattr(torch, state)]
+    constants |= {"CHUNK": tuning.chunk, "BLOCK": tuning.block}
     signature = {
         "table": "*i64",
         "chunks": "*i32",
@@ -84,7 +86,7 @@ def compiled(param: str, state: str, stochastic: bool, aligned: bool) -> Any:
     source = ASTSource(
         fn=triton_code.advance, signature=signature, constexprs=constants, attrs=divisible
     )
-    options = {"num_warps": triton_kernel.WARPS, "enable_fp_fusion": False}
+    options = {"num_warps": tuning.warps, "enable_fp_fusion": False}
     return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
 
 
@@ -106,12 +108,21 @@ def accesses(kernel: Any) -> Counter[str]:
 def test_compiled_for_sm_90_it_moves_16_bytes_at_once_and_spills_nothing(
     param: str, state: str, stochastic: bool, loads: int, stores: int, tmp_path: Path
 ) -> None:
-    import triton
-
     kernel = compiled(param, state, stochastic, True)
     wide = accesses(kernel)
     assert sum(n for name, n in wide.items() if name.startswith("ld") and ".v4." in name) >= loads
     assert sum(n for name, n in wide.items() if name.startswith("st") and ".v4." in name) >= stores
+    assert_that_it_fits_into_registers(kernel, tmp_path)
+
+
+@pytest.mark.parametrize("param", ["float32", "float16", "bfloat16"])
+def test_compiled_for_sm_90_moments_in_8_bits_spill_nothing(param: str, tmp_path: Path) -> None:
+    assert_that_it_fits_into_registers(compiled(param, "uint8", True, True), tmp_path)
+
+
+def assert_that_it_fits_into_registers(kernel: Any, tmp_path: Path) -> None:
+    import triton
+
     (tmp_path / "kernel.cubin").write_bytes(kernel.asm["cubin"])
     tool = next(Path(triton.__file__).parent.rglob("cuobjdump"))
     usage = subprocess.run(
@@ -121,7 +132,7 @@ def test_compiled_for_sm_90_it_moves_16_bytes_at_once_and_spills_nothing(
         int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("STACK", "LOCAL", "REG")
     )  # type: ignore[index]
     assert (stack, local) == (0, 0)  # where spilled registers would lie
-    assert registers <= 128  # four blocks of 128 threads on a multiprocessor
+    assert registers <= 128  # 512 threads on a multiprocessor
 
 
 def test_without_the_promise_of_alignment_nothing_is_read_or_written_at_16_bytes() -> None:

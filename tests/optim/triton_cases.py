@@ -21,10 +21,12 @@ from torch import Tensor
 from dualadam import DualAdam, InvAdam
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._step import fused as _fused
+from dualadam.optim._step.quantised import numbers_of
 
 # elements of the tensors: chunks of 64 with and without a rest, one element, none
-NUMBERS = (130, 1, 0, 64, 33)
+NUMBERS = (130, 1, 0, 64, 33, 300)
 F32, BF16, F16 = torch.float32, torch.bfloat16, torch.float16
+IN_8_BITS = {"switch_rate": 0.25, "stochastic_rounding": True, "state_dtype": torch.uint8}
 
 # name: (dtype, settings, what is special)
 CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
@@ -65,6 +67,13 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
         {"switch_rate": 0.25, "stochastic_rounding": True},
         "not finite",
     ),
+    "moments in 8 bits": (F32, IN_8_BITS | {"weight_decay": 0.1}, ""),
+    "moments in 8 bits, unaligned": (F32, IN_8_BITS, "unaligned"),
+    "moments in 8 bits, float16": (F16, IN_8_BITS, ""),
+    "moments in 8 bits, bfloat16": (BF16, IN_8_BITS, ""),
+    "moments in 8 bits, beyond 2^24": (BF16, IN_8_BITS, "beyond 2^24"),
+    "moments in 8 bits, infinite and missing gradients": (F32, IN_8_BITS, "not finite"),
+    "moments in 8 bits, a skipped step": (F32, IN_8_BITS, "scaled"),
 }
 
 
@@ -123,7 +132,7 @@ def run(name: str) -> dict[str, Any]:
         for a, b in pairs
     )
     moments = [
-        (loop.state[a][key], fused.state[b][key])
+        tuple(numbers_of(o.state[p][key], p, key == "exp_avg") for o, p in ((loop, a), (fused, b)))
         for a, b in zip(*sets, strict=True)
         for key in ("exp_avg", "exp_avg_sq")
         if len(a)
@@ -133,7 +142,7 @@ def run(name: str) -> dict[str, Any]:
         "difference": difference,
         "same_kind": all(
             torch.equal(kind(a), kind(b))
-            for a, b in pairs
+            for a, b in (*pairs, *moments)
             for kind in (torch.isnan, torch.isposinf, torch.isneginf)
         ),
         "moments": max(
@@ -160,7 +169,9 @@ def _untouched(params: list[torch.nn.Parameter], dtype: torch.dtype) -> bool:
 
 
 if __name__ == "__main__":
-    triton_kernel.CHUNK, triton_kernel.BLOCK = 64, 16
+    for dtype in triton_kernel.TUNING:
+        triton_kernel.TUNING[dtype] = triton_kernel.Tuning(64, 16, 4)
+    triton_kernel.TUNING[torch.uint8] = triton_kernel.Tuning(128, 64, 4)
     _fused.KERNELS["cpu"] = triton_kernel
     triton_kernel.layout.takes_all = lambda columns, accepts: True
     for case in CASES:

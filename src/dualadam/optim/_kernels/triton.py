@@ -21,16 +21,31 @@ from torch import Tensor
 from dualadam.optim._kernels import layout
 from dualadam.optim._kernels.layout import DEVICE, DTYPE
 from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim._step.rounding import ROUNDED
 from dualadam.optim._step.settings import StepSettings
 
 STATE_DTYPES = dict.fromkeys(
-    (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16)
+    (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16, torch.uint8)
 )
 ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32, torch.float64))
-# elements of a program and of its inner loop, and its warps; benchmarks/cuda_kernel.py tries others
-CHUNK, BLOCK, WARPS = 16_384, 1_024, 4
 PREPARE_BLOCK, ROW = 128, 11  # ROW as in triton_code.py
 MAX_TABLES = 64  # kept: gradients that are freed at every step return at few different addresses
+
+
+class Tuning(NamedTuple):
+    """Elements of a program and of its inner loop, and its warps."""
+
+    chunk: int
+    block: int
+    warps: int
+
+
+# by the dtype of the state; benchmarks/cuda_kernel.py tries others
+TUNING = {
+    torch.float32: Tuning(16_384, 1_024, 4),
+    torch.bfloat16: Tuning(16_384, 1_024, 4),
+    torch.uint8: Tuning(16_384, 512, 8),  # multiples of a block of 64
+}
 
 
 class Addresses(NamedTuple):
@@ -91,7 +106,8 @@ def describe() -> str:
     """Say what the kernel runs on."""
     import triton
 
-    return f"the Triton {triton.__version__} kernel, chunks of {CHUNK:,} elements"
+    chunk = TUNING[torch.float32].chunk
+    return f"the Triton {triton.__version__} kernel, chunks of {chunk:,} elements"
 
 
 def refuses(row: TensorRow) -> str | None:
@@ -158,6 +174,7 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
         torch.float32: tl.float32,
         torch.float16: tl.float16,
         torch.bfloat16: tl.bfloat16,
+        torch.uint8: tl.uint8,
     }
     device = launch.device
     num_tensors = len(addresses.params)
@@ -193,18 +210,19 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
     num_chunks = len(table.chunks)
     if not num_chunks:
         return
-    dtypes = (launch.param_dtype, launch.state_dtype)
+    tuning = TUNING[launch.state_dtype]
+    is_rounded = not ROUNDED.isdisjoint((launch.param_dtype, launch.state_dtype))
     triton_code.advance[(num_chunks,)](
         table.addresses,
         table.chunks,
         rows,
         PARAM=names[launch.param_dtype],
         STATE=names[launch.state_dtype],
-        STOCHASTIC=settings.stochastic_rounding and torch.bfloat16 in dtypes,
+        STOCHASTIC=settings.stochastic_rounding and is_rounded,
         ALIGNED=launch.aligned,
-        CHUNK=CHUNK,
-        BLOCK=BLOCK,
-        num_warps=WARPS,
+        CHUNK=tuning.chunk,
+        BLOCK=tuning.block,
+        num_warps=tuning.warps,
         # multiply-adds are fused where the code says so and nowhere else, as in cpu.cpp
         enable_fp_fusion=False,
     )
@@ -219,7 +237,8 @@ def find_table(addresses: Addresses, launch: Launch) -> Table:
     device = launch.device
     if device.type != "cuda":
         return make_table(addresses, launch, pinned=False)
-    key = (addresses, launch, CHUNK, torch.cuda.current_stream(device).cuda_stream)
+    chunk = TUNING[launch.state_dtype].chunk
+    key = (addresses, launch, chunk, torch.cuda.current_stream(device).cuda_stream)
     table = _tables.get(key)
     if torch.cuda.is_current_stream_capturing():
         table = (
@@ -240,10 +259,10 @@ def find_table(addresses: Addresses, launch: Launch) -> Table:
 
 def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
     """Copy addresses and chunks to the device."""
-    device = launch.device
+    device, chunk = launch.device, TUNING[launch.state_dtype].chunk
     shared = share_memory(addresses, launch.param_dtype)
     by_tensor = torch.tensor(addresses, dtype=torch.int64, device="cpu").t().contiguous()
-    counts = torch.tensor([-(-numel // CHUNK) for numel in addresses.numels], device="cpu")
+    counts = torch.tensor([-(-numel // chunk) for numel in addresses.numels], device="cpu")
     tensors = torch.arange(len(counts), device="cpu").repeat_interleave(counts)
     chunks = torch.arange(len(tensors), device="cpu") - (counts.cumsum(0) - counts)[tensors]
     chunk_table = torch.stack([tensors, chunks], 1).int()

@@ -2,7 +2,8 @@
 
 There are two launches. ``prepare`` counts the step of every tensor and forms its coefficients in
 float64. ``advance`` steps all tensors in chunks. Both find the tensors in a table of addresses. The
-formulas are those of _step/equations.py, the noise is that of _step/rounding.py.
+formulas are those of _step/equations.py, the noise is that of _step/rounding.py, and moments in 8
+bits are those of _step/quantised.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import triton.language as tl
 ROW = tl.constexpr(11)  # float64 numbers that prepare writes for a tensor
 # of the table: addresses of p, g, m, v and step, number of elements, place
 COLUMNS = tl.constexpr(7)
+# of moments in 8 bits: numbers and bytes of a block
+NUMBERS, BYTES = tl.constexpr(64), tl.constexpr(65)
 
 
 @triton.jit
@@ -150,7 +153,9 @@ def advance(
                 tl.multiple_of(m, 16),
                 tl.multiple_of(v, 16),
             )
-        p, g, m, v = p + first, g + first, m + first, v + first
+        p, g = p + first, g + first
+        of_state = first // NUMBERS * BYTES if STATE == tl.uint8 else first
+        m, v = m + of_state, v + of_state
         numbers = coefficients(row)
         left = tl.minimum(tl.load(entry + 5) - first, CHUNK).to(tl.int32)
         if left == CHUNK:  # without a mask: masked loads are not wide
@@ -162,8 +167,9 @@ def advance(
                     v,
                     numbers,
                     first,
-                    start + tl.arange(0, BLOCK),
+                    start,
                     CHUNK,
+                    BLOCK,
                     PARAM,
                     STATE,
                     STOCHASTIC,
@@ -178,8 +184,9 @@ def advance(
                     v,
                     numbers,
                     first,
-                    tail + tl.arange(0, BLOCK),
+                    tail,
                     left,
+                    BLOCK,
                     PARAM,
                     STATE,
                     STOCHASTIC,
@@ -215,30 +222,31 @@ def step_block(
     v_at,
     numbers,
     first,
-    i,
+    start,
     left,
+    BLOCK: tl.constexpr,
     PARAM: tl.constexpr,
     STATE: tl.constexpr,
     STOCHASTIC: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Step a block of elements, in float32."""
+    """Step the elements from ``start`` on, in float32; none is at ``left`` or beyond."""
     c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, noise_key = numbers
+    if STATE == tl.uint8:
+        block = start // NUMBERS + tl.arange(0, BLOCK // NUMBERS)[:, None]
+        i = block * NUMBERS + tl.arange(0, NUMBERS)[None, :]
+        m_old, v_old = from_8_bits(m_at, block, left, True), from_8_bits(v_at, block, left, False)
+    else:
+        i = start + tl.arange(0, BLOCK)
+    mask = None
     if MASKED:
         mask = i < left
-        p_old, g = (
-            tl.load(p_at + i, mask=mask, other=0.0).to(tl.float32),
-            tl.load(g_at + i, mask=mask, other=0.0).to(tl.float32),
-        )
-        m_old, v_old = (
-            tl.load(m_at + i, mask=mask, other=0.0).to(tl.float32),
-            tl.load(v_at + i, mask=mask, other=0.0).to(tl.float32),
-        )
-    else:
-        p_old, g = tl.load(p_at + i).to(tl.float32), tl.load(g_at + i).to(tl.float32)
-        m_old, v_old = tl.load(m_at + i).to(tl.float32), tl.load(v_at + i).to(tl.float32)
+    p_old, g = tl.load(p_at + i, mask=mask).to(tl.float32), tl.load(g_at + i, mask=mask)
+    if STATE != tl.uint8:
+        m_old, v_old = tl.load(m_at + i, mask=mask), tl.load(v_at + i, mask=mask)
+        m_old, v_old = m_old.to(tl.float32), v_old.to(tl.float32)
 
-    g = g * factor
+    g = g.to(tl.float32) * factor
     m = tl.fma(tl.zeros_like(g) + weight1, g - m_old, tl.where(weight1 > 0, m_old, g))
     v = tl.fma(weight2 * g, g, v_old * beta2)
     r = tl.div_rn(tl.sqrt_rn(v), root) + eps
@@ -248,14 +256,53 @@ def step_block(
     p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)
 
     noise = tl.zeros_like(i).to(tl.uint32)
-    if STOCHASTIC:
-        noise = mix((first + i).to(tl.uint32) + noise_key)
-    if MASKED:
-        mask = i < left
+    if STATE == tl.uint8:
+        if STOCHASTIC:
+            of_block = mix((first // NUMBERS + block).to(tl.uint32) + noise_key)
+            noise = of_block * (mix((i % NUMBERS).to(tl.uint32) + 0xBB67AE85) | 1)
+        to_8_bits(m_at, block, left, m, noise >> 12, STOCHASTIC, True)
+        to_8_bits(v_at, block, left, v, noise & 0x7FFFF, STOCHASTIC, False)
+    else:
+        if STOCHASTIC:
+            noise = mix((first + i).to(tl.uint32) + noise_key)
         tl.store(m_at + i, rounded(m, noise, STATE, STOCHASTIC), mask=mask)
         tl.store(v_at + i, rounded(v, noise >> 16, STATE, STOCHASTIC), mask=mask)
-        tl.store(p_at + i, rounded(p, (noise * 0x9E370001) >> 16, PARAM, STOCHASTIC), mask=mask)
+    tl.store(p_at + i, rounded(p, (noise * 0x9E370001) >> 16, PARAM, STOCHASTIC), mask=mask)
+
+
+@triton.jit
+def from_8_bits(at, block, left, SIGNED: tl.constexpr):
+    """Return a moment in float32: a row for each block of 64 numbers."""
+    CUT: tl.constexpr = 20 if SIGNED else 19
+    place = tl.arange(0, NUMBERS)[None, :]
+    e = tl.load(at + block * BYTES, mask=block * NUMBERS < left, other=0)
+    code = tl.load(at + block * BYTES + 1 + place, mask=block * NUMBERS + place < left, other=0)
+    c, code = e.to(tl.uint32) << 23, code.to(tl.uint32)
+    magnitude = code & 0x7F if SIGNED else code
+    x = (c + (magnitude << CUT)).to(tl.float32, bitcast=True) - c.to(tl.float32, bitcast=True)
+    if SIGNED:
+        x = (x.to(tl.uint32, bitcast=True) | (code & 0x80) << 24).to(tl.float32, bitcast=True)
+    return x
+
+
+@triton.jit
+def to_8_bits(at, block, left, x, noise, STOCHASTIC: tl.constexpr, SIGNED: tl.constexpr):
+    """Store a moment, given with a row for each block of 64 numbers."""
+    CUT: tl.constexpr = 20 if SIGNED else 19
+    place = tl.arange(0, NUMBERS)[None, :]
+    here = block * NUMBERS + place < left
+    if not STOCHASTIC:
+        noise = noise + (1 << (CUT - 1))
+    magnitude = x.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    largest = tl.max(tl.where(here, magnitude, 0), 1, keep_dims=True)
+    e = tl.where(largest < 0x7F800000, tl.maximum((largest >> 23) - 14, 7), 255)
+    c = e.to(tl.uint32) << 23
+    lifted = tl.abs(x) + c.to(tl.float32, bitcast=True)
+    code = (lifted.to(tl.uint32, bitcast=True) + (noise - c)) >> CUT
+    if SIGNED:
+        code = (code & 0x7F) | (x.to(tl.uint32, bitcast=True) >> 24 & 0x80)
     else:
-        tl.store(m_at + i, rounded(m, noise, STATE, STOCHASTIC))
-        tl.store(v_at + i, rounded(v, noise >> 16, STATE, STOCHASTIC))
-        tl.store(p_at + i, rounded(p, (noise * 0x9E370001) >> 16, PARAM, STOCHASTIC))
+        code = tl.maximum(code, 1)  # its root is divided by
+    code = tl.where(e < 255, code, 0)  # with an inf or nan all numbers of the block are nan
+    tl.store(at + block * BYTES, e.to(tl.uint8), mask=block * NUMBERS < left)
+    tl.store(at + block * BYTES + 1 + place, code.to(tl.uint8), mask=here)
