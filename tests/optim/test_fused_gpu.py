@@ -84,7 +84,7 @@ def test_moments_in_8_bits_have_the_codes_of_the_loop_on_the_cpu(dtype: torch.dt
             twin.grad = p.grad.cpu()
         optimizer.step()
         reference.step()
-    for key in ("exp_avg", "exp_avg_sq"):
+    for key in ("exp_avg_8bit", "exp_avg_sq_8bit"):
         ours, theirs = (
             torch.cat([o.state[p][key].cpu() for p in ps])
             for o, ps in ((optimizer, params), (reference, twins))

@@ -18,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualadam import DualAdam, InvAdam
+from dualadam import DualAdam, InvAdam, moments_of
 from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._step import fused as _fused
-from dualadam.optim._step.quantised import numbers_of
 
 # elements of the tensors: chunks of 64 with and without a rest, one element, none
 NUMBERS = (130, 1, 0, 64, 33, 300)
@@ -132,10 +131,10 @@ def run(name: str) -> dict[str, Any]:
         for a, b in pairs
     )
     moments = [
-        tuple(numbers_of(o.state[p][key], p, key == "exp_avg") for o, p in ((loop, a), (fused, b)))
+        pair
         for a, b in zip(*sets, strict=True)
-        for key in ("exp_avg", "exp_avg_sq")
         if len(a)
+        for pair in zip(moments_of(loop.state[a], a), moments_of(fused.state[b], b), strict=True)
     ]
     return {
         "name": name,
