@@ -2,8 +2,8 @@
 
     python benchmarks/evidence.py
 
-What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md and
-0041-the-eight-studies.md.
+What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md,
+0041-the-eight-studies.md and 0042-resnet-18-on-a-gpu.md.
 """
 
 from __future__ import annotations

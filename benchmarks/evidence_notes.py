@@ -12,8 +12,9 @@ differences, and a row per comparison.
 `python benchmarks/evidence.py` draws the page, its figures and the README's summary from the
 records.
 What decides a row was fixed before the runs, in [decision 12](decisions/0012-first-studies.md) for
-the first studies and in [decision 41](decisions/0041-the-eight-studies.md) for the others, under
-the [rules of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
+the first studies, in [decision 42](decisions/0042-resnet-18-on-a-gpu.md) for ResNet-18 and in
+[decision 41](decisions/0041-the-eight-studies.md) for the others, under the [rules of
+evidence](../CONTRIBUTING.md#the-rules-of-evidence).
 
 * The control is Adam or AdamW with a linear warm-up over 1 / switch_rate steps.
 * Differences are percentage points of test accuracy over paired seeds, or nats of the test loss;

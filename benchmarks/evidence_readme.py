@@ -36,6 +36,7 @@ SHOWN = {
         Shown("variants, digits", "DualAdam - Adam,", "digits again"),
         Shown("variants, Fashion-MNIST", "DualAdam - Adam,", "Fashion-MNIST"),
         Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
+        Shown("published regime, CIFAR-10, ResNet-18", "DualAdam - Adam,", "ResNet-18"),
     ],
     2: [
         Shown("variants, digits", "(SOAP + warm-up)", "SOAP - control, digits"),
@@ -47,6 +48,7 @@ SHOWN = {
         Shown("variants, Fashion-MNIST", MINE, "Fashion-MNIST"),
         Shown("CIFAR-10, 10,000 images", "DualAdam - (AdamW + warm-up)", "CIFAR-10"),
         Shown("CIFAR-10 again", MINE, "CIFAR-10 again"),
+        Shown("published regime, CIFAR-10, ResNet-18", MINE, "ResNet-18, CIFAR-10"),
     ],
     4: [
         Shown(

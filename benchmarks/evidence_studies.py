@@ -1,4 +1,4 @@
-"""The rows of docs/evidence.md that come from the studies of decision 41."""
+"""The rows of docs/evidence.md that come from the studies of decisions 41 and 42."""
 
 from __future__ import annotations
 
@@ -89,9 +89,10 @@ def differences(claim: int, *arms: str) -> Callable[[str, Path], Iterator[Row]]:
 
 
 def against_adam(claim: int) -> Callable[[str, Path], Iterator[Row]]:
-    """Return rows of studies 1 and 6: claim 1 has Adam, claim 3 DualAdam, the given one the rest.
+    """Return rows of studies 1 and 6, and of the study of ResNet-18.
 
-    Claim 1 holds both DualAdam - Adam and control - Adam, since the warm-up alone may be the gain.
+    Claim 1 has Adam, claim 3 DualAdam, the given one the rest. Claim 1 holds both DualAdam - Adam
+    and control - Adam, since the warm-up alone may be the gain.
     """
 
     def rows(title: str, folder: Path) -> Iterator[Row]:
@@ -208,6 +209,11 @@ FASHION, CIFAR = "Fashion-MNIST", "CIFAR-10"
 STUDIES = (
     Study("published-regime_cifar10", f"published regime, {CIFAR}", against_adam(3)),
     Study("published-regime_fashion-mnist", f"published regime, {FASHION}", against_adam(3)),
+    Study(
+        "published-regime_cifar10_resnet18",
+        f"published regime, {CIFAR}, ResNet-18",
+        against_adam(3),
+    ),
     Study("cifar10-again", f"{CIFAR} again", differences(3)),
     Study("inverse-decay_cifar10", f"InvAdam on {CIFAR}", differences(6)),
     Study("flatness-equal-lr_digits", "equal lr, digits", flat_at_equal_lr(4)),

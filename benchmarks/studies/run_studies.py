@@ -1,9 +1,10 @@
 """Run the studies of this folder, one after the other; a second start goes on.
 
-    python benchmarks/studies/run_studies.py [NAME ...] [--workers N]
+    python benchmarks/studies/run_studies.py [NAME ...] [--workers N] [--device DEVICE]
 
-The records are in ``benchmarks/records``.  DUALADAM_DATA must be the folder with the data sets, and
-the studies "variants" need the extra ``peers``.
+Without a name, a CPU runs all studies but those of ``ON_A_GPU``, and a GPU runs only these.  The
+records are in ``benchmarks/records``.  DUALADAM_DATA must be the folder with the data sets, and the
+studies "variants" need the extra ``peers``.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ NAMES = (  # the cheap ones first
     "cifar10-again",
     "replay_fashion-mnist",  # with the schedules of a finished variants_fashion-mnist
     "characters_uint8-state",  # not one of the eight: it decides about the state in 8 bits
+    "published-regime_cifar10_resnet18",
 )
+ON_A_GPU = {"published-regime_cifar10_resnet18"}
 
 
 def folder_of(name: str) -> Path:
@@ -53,17 +56,24 @@ def folder_of(name: str) -> Path:
     return begun or RECORDS / f"{date.today()}_{name}"
 
 
+def studies_for(device: str) -> list[str]:
+    """Return the studies that are run on such a device where none is named."""
+    return [name for name in NAMES if (name in ON_A_GPU) == (device != "cpu")]
+
+
 def main() -> None:
     """Run what is named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", choices=[[], *NAMES])
     parser.add_argument("--workers", default="2")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     failed = []
-    for name in args.names or NAMES:
+    for name in args.names or studies_for(args.device):
         command = [sys.executable, "-m", "dualadam", "compare", str(HERE / f"{name}.toml")]
         command += ["--out", str(folder_of(name)), "--workers", args.workers, "--extend"]
+        command += ["--device", args.device]
         done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path})
         if done.returncode:
             failed.append(name)

@@ -53,6 +53,12 @@ def test_every_spec_is_run_and_has_its_rows_on_the_page():
         assert f'name = "{name}"' in (BENCHMARKS / "studies" / f"{name}.toml").read_text()
 
 
+def test_a_cpu_is_not_given_what_only_a_gpu_can_train():
+    on_a_cpu, on_a_gpu = (run_studies.studies_for(device) for device in ("cpu", "cuda"))
+    assert set(on_a_cpu) | set(on_a_gpu) == set(run_studies.NAMES)
+    assert on_a_gpu == [name for name in run_studies.NAMES if "resnet" in name]
+
+
 def test_without_mixing_every_form_is_adam_with_the_warm_up():
     adam = trained(lambda p: LinearWarmup(torch.optim.AdamW(p, lr=LR, weight_decay=0.1), RATE))
     for cls in (scale_free.MixLong, scale_free.BoundLong, scale_free.BoundLongDirection):
