@@ -15,7 +15,7 @@ UNIX_FLAGS = [
     "-fvisibility=hidden",
     "-g0",
 ]
-HEADERS = ("numbers", "quantised", "stretch", "tensors")
+HEADERS = ("numbers", "permuted", "quantised", "stretch", "tensors")
 MSVC_FLAGS = ["/std:c++17", "/O2", "/fp:precise"]
 
 

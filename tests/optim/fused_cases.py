@@ -35,7 +35,7 @@ def take_steps(params: list[Tensor], optimizer: Any, steps: range) -> None:
 
 def bits(params: list[Tensor], optimizer: Any) -> list[Tensor]:
     return [p.detach() for p in params] + [
-        optimizer.state[p][key] for p in params for key in ("exp_avg", "exp_avg_sq", "step")
+        optimizer.state[p][key] for p in params for key in sorted(optimizer.state[p])
     ]
 
 

@@ -10,6 +10,9 @@ namespace {
 
 constexpr std::int64_t SIZES[] = {1, 63, 64, 65, 1000, 4097};
 constexpr std::int64_t NUM = 6;
+constexpr std::int64_t BOX[] = {4, 25, 10}, BOX_STRIDES[] = {250, 1, 25};  // as channels_last
+constexpr std::int64_t TABLE[] = {17, 241}, TABLE_STRIDES[] = {1, 17};
+constexpr Shape SHAPES[NUM] = {{}, {}, {}, {}, {3, BOX, BOX_STRIDES}, {2, TABLE, TABLE_STRIDES}};
 
 struct Random {  // xorshift: the same numbers on every processor
   std::uint64_t state = 88172645463325252ull;
@@ -82,7 +85,7 @@ std::uint64_t run(std::int32_t param, std::int32_t state, std::int32_t noisy, st
     const Settings settings{1e-2, 0.9, 0.999, 1e-8,    0.1,   0.3,
                             0.5,  param, state, FLOAT64, noisy, set};
     const std::int32_t error = dualadam_step(
-        NUM, SIZES, addresses[0], const_cast<const void**>(addresses[1]), addresses[2],
+        NUM, SIZES, SHAPES, addresses[0], const_cast<const void**>(addresses[1]), addresses[2],
         addresses[3], counts, places, &settings, nullptr);
     if (error) std::exit(2);
   }

@@ -122,6 +122,8 @@ def test_bits_do_not_depend_on_threads_or_instruction_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     values = [normal(n, seed=n, dtype=dtype) for n in (1, 33, 70_001, 31, 50_000, 1_000)]
+    image = normal(70, 90, 3, 3, dtype=dtype)
+    values.append(image.to(memory_format=torch.channels_last))
     outcomes = []
     for num_threads, instruction_set in itertools.product((1, 2, 3), INSTRUCTION_SETS):
         threads(num_threads)

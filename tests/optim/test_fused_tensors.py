@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from dualadam.optim import fused_status
 from dualadam.optim._kernels import cpu as cpu_kernel
 from dualadam.optim._kernels import tables
 from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim.state import moment_names
 
 pytestmark = pytest.mark.usefixtures("needs_the_kernel")
 
@@ -96,9 +98,8 @@ def test_a_parameter_is_updated_where_it_lies() -> None:
 def row_of(param: Tensor, optimizer: Any) -> TensorRow:
     state = optimizer.state[param]
     assert param.grad is not None
-    return TensorRow(
-        param, param.grad, state["exp_avg"], state["exp_avg_sq"], state["step"], place=0
-    )
+    exp_avg, exp_avg_sq = (state[name] for name in moment_names(optimizer.param_groups[0]))
+    return TensorRow(param, param.grad, exp_avg, exp_avg_sq, state["step"], place=0)
 
 
 def columns_of(rows: list[TensorRow]) -> Columns:
@@ -216,16 +217,35 @@ def test_moments_in_8_bits_fit_a_parameter_if_they_have_a_byte_more_for_each_blo
 ) -> None:
     in_8_bits = cpu_kernel.ACCEPTS._replace(state_dtypes={torch.float32: (torch.uint8,)})
     monkeypatch.setattr(cpu_kernel, "ACCEPTS", in_8_bits)
-    params = [torch.nn.Parameter(normal(n)) for n in (64, 129)]
+    values = [normal(64), normal(129), normal(2, 3, 4, 5).to(memory_format=torch.channels_last)]
+    params = [torch.nn.Parameter(value) for value in values]
     settings = {"state_dtype": "uint8", "stochastic_rounding": True}
     optimizer = DualAdam(params, foreach=False, **settings)
     for p in params:
         p.grad = torch.ones_like(p)
     optimizer.step()
     rows = [row_of(p, optimizer) for p in params]
-    assert cpu_kernel.tables_if_alike(columns_of(rows)) == cpu_kernel.tables_of(columns_of(rows))
-    short = rows[1]._replace(exp_avg_sq=rows[1].exp_avg_sq[1:])
-    assert cpu_kernel.tables_if_alike(columns_of([rows[0], short])) is None
+    read, expected = (
+        read_tables(columns_of(rows))
+        for read_tables in (cpu_kernel.tables_if_alike, cpu_kernel.tables_of)
+    )
+    assert read is not None
+    assert read[:2] == expected[:2]
+    for shapes in (read.shapes.tolist(), expected.shapes.tolist()):
+        assert shapes[:7] == [0, 0, 0, 0, 0, 0, 4]
+        found = [list((ctypes.c_int64 * 4).from_address(address)) for address in shapes[7:]]
+        assert found == [list(params[2].shape), list(params[2].stride())]
+    first, _, image = rows
+    moment = image.exp_avg
+    for wrong in (
+        rows[1]._replace(exp_avg_sq=rows[1].exp_avg_sq[1:]),
+        image._replace(grad=image.grad.contiguous()),
+        image._replace(exp_avg=moment.repeat_interleave(2)[::2]),
+        image._replace(exp_avg_sq=moment.repeat_interleave(2)[::2]),
+    ):
+        assert cpu_kernel.refuses(wrong)
+        assert cpu_kernel.tables_if_alike(columns_of([wrong])) is None
+        assert cpu_kernel.tables_if_alike(columns_of([first, wrong])) is None
 
 
 def _no_gradient(params: list[Tensor], optimizer: Any) -> None:

@@ -38,6 +38,19 @@ def sizes(dtype: torch.dtype = torch.float32) -> list[Tensor]:
     return [*values, randn(4, 5, 6, 7).to(dtype, memory_format=torch.channels_last)]
 
 
+def permuted() -> list[Tensor]:
+    """Return dense tensors in other orders than that of their indices."""
+    return [
+        randn(40, 100, 3, 3).to(memory_format=torch.channels_last),  # enough for two threads
+        randn(5, 3, 7, 7).to(memory_format=torch.channels_last),
+        randn(2, 3, 4, 5, 6).to(memory_format=torch.channels_last_3d),
+        randn(700, 3).t(),
+        randn(3, 700).t(),
+        randn(6, 5, 4, 3).permute(2, 0, 3, 1),
+        randn(3, 1, 70).permute(2, 1, 0),
+    ]
+
+
 def set_grads(params: list[Tensor], step: int) -> None:
     for i, p in enumerate(params):
         p.grad = torch.empty_like(p).copy_(0.1 * randn(*p.shape, seed=100 * step + i))
@@ -94,6 +107,7 @@ def test_the_kernel_makes_the_state_of_the_loop_bit_for_bit(
     monkeypatch.setenv("DUALADAM_INSTRUCTION_SET", instruction_set)
     values = [randn(size, seed=size).to(dtype) for size in (1, 63, 64, 65, 200, 1000)]
     values[-1][700:] = 0  # a block in which nothing has a gradient of its own size
+    values += [value.to(dtype) for value in permuted()]
     (ours, fused), (theirs, loop_) = (trained(path, 6, values, kind) for path in ("fused", "loop"))
     paths = fused_status(fused).paths
     assert paths == {"fused": len(values)}
@@ -118,10 +132,13 @@ def test_the_kernel_makes_a_block_with_an_inf_or_nan_nan_as_the_loop_does(bad: f
     assert_same_bits(*states)
 
 
-def test_what_is_not_contiguous_takes_another_path_and_the_status_says_so():
-    _, optimizer = trained("fused", values=[randn(4, 5, 6, 7).mT.contiguous().mT, randn(8)])
-    why = "state in 8 bits with a parameter or gradient that is not contiguous"
-    assert fused_status(optimizer).paths == {f"not fused: {why}": 1, "fused": 1}
+def test_a_gradient_laid_out_unlike_its_parameter_takes_another_path_and_the_status_says_so():
+    params, optimizer = trained("fused", 0, sizes()[-2:])
+    for param in params:
+        param.grad = randn(*param.shape).clone()
+    optimizer.step()
+    why = "not fused: state or gradient laid out in memory unlike the parameter"
+    assert fused_status(optimizer).paths == {"fused": 1, why: 1}
 
 
 @paths

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "permuted.h"
 #include "stretch.h"
 #include "tensors.h"
 
@@ -36,9 +37,6 @@ constexpr bool HAS_FMA = false;
 #endif
 
 // ---- instruction sets ---------------------------------------------------------------------------
-
-using Stretch = void (*)(void* p, const void* g, void* m, void* v, std::int64_t begin,
-                         std::int64_t end, const Row& row);
 
 template <class P, class S, class C, bool noisy>
 void baseline(void* p, const void* g, void* m, void* v, std::int64_t begin, std::int64_t end,
@@ -106,6 +104,11 @@ Stretch choose(std::int32_t param, std::int32_t state, bool noisy, std::int32_t 
   return nullptr;
 }
 
+PermutedStretch choose_permuted(std::int32_t param) {
+  if (param == FLOAT32) return step_permuted<float>;
+  return param == FLOAT16 ? step_permuted<Float16> : step_permuted<BFloat16>;
+}
+
 // ---- all tensors of a group, end to end ---------------------------------------------------------
 
 using Body = void (*)(std::int64_t begin, std::int64_t end, void* context);
@@ -124,7 +127,9 @@ struct Work {
   void* const* exp_avgs;
   void* const* exp_avg_sqs;
   const Row* rows;
+  const Order* orders;
   Stretch stretch;
+  PermutedStretch permuted_stretch;
 };
 
 void step_range(std::int64_t begin, std::int64_t end, void* context) {
@@ -139,9 +144,15 @@ void step_range(std::int64_t begin, std::int64_t end, void* context) {
   for (std::int64_t i = low; begin < end; ++i) {
     const std::int64_t start = i ? work.ends[i - 1] : 0, stop = std::min(work.ends[i], end);
     if (stop > begin) {
-      work.stretch(work.params[i], work.grads[i], work.exp_avgs[i], work.exp_avg_sqs[i],
-                   (begin - start) * BLOCK, std::min((stop - start) * BLOCK, work.sizes[i]),
-                   work.rows[i]);
+      const std::int64_t first = (begin - start) * BLOCK;
+      const std::int64_t last = std::min((stop - start) * BLOCK, work.sizes[i]);
+      if (work.orders[i].empty())
+        work.stretch(work.params[i], work.grads[i], work.exp_avgs[i], work.exp_avg_sqs[i], first,
+                     last, work.rows[i]);
+      else
+        work.permuted_stretch(work.params[i], work.grads[i], work.exp_avgs[i],
+                              work.exp_avg_sqs[i], first, last, work.rows[i], work.orders[i],
+                              work.stretch);
       begin = stop;
     }
   }
@@ -174,23 +185,27 @@ struct Settings {
 };
 
 // Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
-EXPORT std::int32_t dualadam_abi_version() { return 5; }
+EXPORT std::int32_t dualadam_abi_version() { return 6; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
 
 // Whether the columns of params, grads, exp_avgs, exp_avg_sqs and steps, one after the other in
-// tensors, are contiguous and alike on the CPU. Their addresses then replace them.
+// tensors, are dense and alike on the CPU. Their addresses then replace them, and sizes and shapes
+// have what dualadam_step takes.
 EXPORT std::int32_t dualadam_read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
-                                        const Torch* torch) {
-  return read_alike(num_rows, tensors, sizes, *torch);
+                                        Shape* shapes, const Torch* torch) {
+  return read_alike(num_rows, tensors, sizes, shapes, *torch);
 }
 
 // Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing
 // changed: 1, dtypes without code; 2, a null pointer or a negative size; 3, out of memory; 4, two
-// parameters share memory. If parallel_for is null, the calling thread does the work.
+// parameters share memory. If parallel_for is null, the calling thread does the work. The shape of
+// a parameter matters where its moments are in 8 bits and it does not lie in the order of its
+// indices; it has 0 dimensions for all others.
 EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* sizes,
-                                  void* const* params, const void* const* grads,
-                                  void* const* exp_avgs, void* const* exp_avg_sqs,
+                                  const Shape* shapes, void* const* params,
+                                  const void* const* grads, void* const* exp_avgs,
+                                  void* const* exp_avg_sqs,
                                   void* const* steps, const std::int64_t* places,
                                   const Settings* settings, ParallelFor parallel_for) {
   const Settings& s = *settings;
@@ -203,10 +218,14 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
   }
   std::vector<Row> rows;
   std::vector<std::int64_t> ends;
+  std::vector<Order> orders;
   try {
     if (share_memory(num_tensors, sizes, params, bytes_of(s.param_dtype))) return 4;
     rows.resize(std::size_t(num_tensors));
     ends.resize(std::size_t(num_tensors));
+    orders.resize(std::size_t(num_tensors));
+    for (std::int64_t i = 0; s.state_dtype == QUANTISED && i < num_tensors; ++i)
+      if (shapes[i].dim) orders[std::size_t(i)] = order_of(shapes[i]);
   } catch (const std::bad_alloc&) {
     return 3;
   }
@@ -240,8 +259,9 @@ EXPORT std::int32_t dualadam_step(std::int64_t num_tensors, const std::int64_t* 
     ends[std::size_t(i)] = total += (sizes[i] + BLOCK - 1) / BLOCK;
   }
 
-  Work work{sizes,    ends.data(), num_tensors, params, grads,
-            exp_avgs, exp_avg_sqs, rows.data(), stretch};
+  Work work{sizes,    ends.data(), num_tensors, params,        grads,
+            exp_avgs, exp_avg_sqs, rows.data(), orders.data(), stretch,
+            choose_permuted(s.param_dtype)};
   if (!parallel_for || total * BLOCK <= GRAIN) step_range(0, total, &work);
   else parallel_for(0, total, GRAIN / BLOCK, step_range, &work);
   return 0;

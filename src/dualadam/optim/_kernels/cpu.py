@@ -26,7 +26,7 @@ from dualadam.optim._kernels.tables import (
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim._step.settings import StepSettings
 
-ABI_VERSION = 5  # dualadam_abi_version() in cpu.cpp
+ABI_VERSION = 6  # dualadam_abi_version() in cpu.cpp
 LIBRARY = Path(__file__).with_name(
     "libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so")
 )
@@ -34,7 +34,9 @@ CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3
 STATE_DTYPES = {torch.float64: (torch.float64,)} | dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16, torch.uint8)
 )
-ACCEPTS = layout.Accepts("cpu", STATE_DTYPES, (torch.float32, torch.float64))
+ACCEPTS = layout.Accepts(
+    "cpu", STATE_DTYPES, (torch.float32, torch.float64), permuted_with_8_bits=True
+)
 # enum InstructionSet of cpu.cpp. The bits do not depend on it; DUALADAM_INSTRUCTION_SET limits it
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 SHARED_MEMORY = 4  # error of dualadam_step: two parameters share memory
@@ -77,7 +79,7 @@ def load() -> ctypes.CDLL | str:
             "the CPU kernel belongs to another version of dualadam "
             f"(interface {version}, not {ABI_VERSION}); reinstall dualadam"
         )
-    pointers = [ctypes.c_void_p] * 7
+    pointers = [ctypes.c_void_p] * 8
     library.dualadam_step.argtypes = [
         ctypes.c_int64,
         *pointers,
@@ -86,7 +88,7 @@ def load() -> ctypes.CDLL | str:
     ]
     library.dualadam_read_alike.argtypes = [
         ctypes.c_int64,
-        *pointers[:2],
+        *pointers[:3],
         ctypes.POINTER(Torch),
     ]
     library.dualadam_stream.argtypes = [ctypes.c_int64, *pointers[:4], ctypes.c_void_p]
@@ -181,8 +183,10 @@ def tables_if_alike(columns: Columns) -> Tables | None:
     library = load()
     assert not isinstance(library, str)
     tables = tables_of_implementations([*large, *steps])
-    sizes, tensors = (table.buffer_info()[0] for table in tables)
-    alike = library.dualadam_read_alike(len(params), tensors, sizes, ctypes.byref(interface))
+    sizes, tensors, shapes = (table.buffer_info()[0] for table in tables[:3])
+    alike = library.dualadam_read_alike(
+        len(params), tensors, sizes, shapes, ctypes.byref(interface)
+    )
     return tables if alike else None
 
 
@@ -218,14 +222,14 @@ def _call_library(columns: Columns, tables: Tables, settings: StepSettings) -> N
         instruction_set=instruction_set(),
     )
     places = array("q", columns.places)
-    sizes, addresses, first_place = (
-        table.buffer_info()[0] for table in (tables.sizes, tables.addresses, places)
+    sizes, addresses, shapes, first_place = (
+        table.buffer_info()[0] for table in (*tables[:3], places)
     )
     by_column = [addresses + 8 * num_tensors * column for column in range(NUM_TENSORS)]
     library = load()
     assert not isinstance(library, str)
     error = library.dualadam_step(
-        num_tensors, sizes, *by_column, first_place, ctypes.byref(call), parallel_for()
+        num_tensors, sizes, shapes, *by_column, first_place, ctypes.byref(call), parallel_for()
     )
     if error == SHARED_MEMORY and num_tensors > 1:
         # such as a parameter that is listed twice: one after the other, as in the loop

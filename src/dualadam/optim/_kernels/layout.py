@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Mapping
 from operator import attrgetter
@@ -24,6 +25,7 @@ class Accepts(NamedTuple):
     device_type: str
     state_dtypes: Mapping[torch.dtype, Collection[torch.dtype]]  # by the parameter's dtype
     step_dtypes: Collection[torch.dtype]
+    permuted_with_8_bits: bool = False  # parameters not in the order of their indices
 
 
 def switched_off() -> str | None:
@@ -54,7 +56,7 @@ def refuses(row: TensorRow, accepts: Accepts) -> str | None:
         return "step is not one floating-point number"
     if any(t.shape != shape_of_moment(param, t.dtype) for t in tensors):
         return "state or gradient of another shape"
-    if why_not := _laid_out_unlike(*tensors):
+    if why_not := _laid_out_unlike(*tensors, accepts.permuted_with_8_bits):
         return why_not
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"
@@ -62,14 +64,21 @@ def refuses(row: TensorRow, accepts: Accepts) -> str | None:
 
 
 def _laid_out_unlike(
-    param: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor
+    param: Tensor,
+    grad: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
+    permuted_with_8_bits: bool,
 ) -> str | None:
-    """Return why the elements of a row are not at the same places of its tensors."""
-    tensors = (param, grad, exp_avg, exp_avg_sq)
+    """Return why the elements of a row are not at the places where a kernel looks for them."""
+    tensors = [param, grad, exp_avg, exp_avg_sq]
     if all(map(Tensor.is_contiguous, tensors)):
         return None
     if is_quantised(exp_avg):
-        return "state in 8 bits with a parameter or gradient that is not contiguous"
+        if not permuted_with_8_bits:
+            return "state in 8 bits with a parameter or gradient that is not contiguous"
+        if exp_avg.is_contiguous() and exp_avg_sq.is_contiguous():
+            tensors = [grad]
     if not is_dense(param):
         return "not dense in memory"
     if any(strides(t) != strides(param) for t in tensors):
@@ -113,5 +122,14 @@ def takes_all(columns: Columns, accepts: Accepts) -> bool:
         and list(map(SHAPE, grads)) == shapes
         and all(list(map(SHAPE, column)) == of_state for column in (exp_avgs, exp_avg_sqs))
         and set(map(Tensor.numel, steps)) == {1}
-        and not any(map(_laid_out_unlike, params, grads, exp_avgs, exp_avg_sqs))
+        and not any(
+            map(
+                _laid_out_unlike,
+                params,
+                grads,
+                exp_avgs,
+                exp_avg_sqs,
+                itertools.repeat(accepts.permuted_with_8_bits),
+            )
+        )
     )

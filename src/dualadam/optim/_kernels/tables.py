@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._step.columns import Columns
+from dualadam.optim._step.quantised import is_quantised
 
 IMPLEMENTATION = attrgetter("_cdata")  # address of what torch's C interface calls a tensor
 QUESTIONS = ("data_ptr", "dtype", "device_type", "dim", "sizes", "strides")
@@ -25,6 +26,10 @@ class Tables(NamedTuple):
 
     sizes: array[int]
     addresses: array[int]  # of all parameters, then of all gradients, ...
+    shapes: array[
+        int
+    ]  # struct Shape of permuted.h for each parameter; 0 stand for a contiguous one
+    kept: tuple[array[int], ...] = ()  # what the shapes point to
 
 
 class Torch(ctypes.Structure):
@@ -35,19 +40,31 @@ class Torch(ctypes.Structure):
 
 def tables_of(columns: Columns) -> Tables:
     """Return the tables of tensors that may reach the library."""
+    shapes: list[int] = []
+    kept: list[array[int]] = []
+    for param, moment in zip(columns.params, columns.exp_avgs, strict=True):
+        if param.is_contiguous() or not is_quantised(moment):
+            shapes += (0, 0, 0)
+        else:
+            kept += (array("q", param.shape), array("q", param.stride()))
+            shapes += (param.dim(), *(numbers.buffer_info()[0] for numbers in kept[-2:]))
     return Tables(
         sizes=array("q", [param.numel() for param in columns.params]),
         addresses=array("Q", [t.data_ptr() for column in columns[:-1] for t in column]),
+        shapes=array("q", shapes),
+        kept=tuple(kept),
     )
 
 
 def tables_of_implementations(tensors: list[Tensor]) -> Tables:
-    """Return tables that the library completes: sizes of 0, and in place of addresses what torch's
-    C interface calls the tensors, column by column.
+    """Return tables that the library completes: sizes and shapes of 0, and in place of addresses
+    what torch's C interface calls the tensors, column by column.
     """
+    num_rows = len(tensors) // NUM_TENSORS
     return Tables(
-        sizes=array("q", bytes(8 * (len(tensors) // NUM_TENSORS))),
+        sizes=array("q", bytes(8 * num_rows)),
         addresses=array("Q", list(map(IMPLEMENTATION, tensors))),
+        shapes=array("q", bytes(8 * 3 * num_rows)),
     )
 
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "stretch.h"
+#include "permuted.h"
 
 namespace {
 
@@ -66,12 +66,12 @@ struct Description {
   }
 };
 
-// Replace the tensors by their addresses, and write the sizes of the first column. The last column
-// has steps. False: a column has two dtypes, the tensors of a row do not fit each other, or one is
-// not dense on the CPU.
+// Replace the tensors by their addresses, and write the sizes of the first column, and the shapes
+// that dualadam_step asks for. The last column has steps. False: a column has two dtypes, the
+// tensors of a row do not fit each other, or one is not dense on the CPU.
 constexpr int COLUMNS = 5;
 inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
-                       const Torch& torch) {
+                       Shape* shapes, const Torch& torch) {
   std::int32_t dtypes[COLUMNS];
   for (std::int64_t row = 0; row < num_rows; ++row) {
     Description found[COLUMNS];
@@ -83,15 +83,17 @@ inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* size
       const std::int64_t count = here.dense_elements();
       if (here.dtype != dtypes[column] || count < 0) return false;
       if (!column) sizes[row] = count;
-      // moments in 8 bits lie in a row, each block with a byte more
+      // moments in 8 bits lie in a row, each block with a byte more, in the order of the indices
       const std::int64_t in_blocks = sizes[row] + (sizes[row] + BLOCK - 1) / BLOCK;
       const bool fits = column == COLUMNS - 1 ? count == 1
                         : here.dtype != UINT8 ? here.lies_like(found[0])
-                                              : here.dim == 1 && count == in_blocks &&
-                                                    found[0].is_contiguous();
+                                              : here.dim == 1 && count == in_blocks;
       if (!fits) return false;
       *tensor = here.address;
     }
+    const Description& param = found[0];
+    if (dtypes[2] == UINT8 && !param.is_contiguous())
+      shapes[row] = {param.dim, param.sizes, param.strides};
   }
   return true;
 }

@@ -23,15 +23,11 @@ def is_dense(tensor: Tensor) -> bool:
 
 
 def memory_index(tensor: Tensor, first: int = 0) -> Tensor:
-    """Return each element's position in memory, counted from ``first``, in int32 (lower bits)."""
-    return arranged(torch.arange(first, first + tensor.numel(), device=tensor.device).int(), tensor)
-
-
-def arranged(values: Tensor, tensor: Tensor) -> Tensor:
-    """Return values, one for each position in memory, in the shape of a tensor.
+    """Return each element's position in memory, counted from ``first``, in int32 (lower bits).
 
     The elements of a tensor that is not dense are counted in the order of their indices.
     """
+    places = torch.arange(first, first + tensor.numel(), device=tensor.device).int()
     if is_dense(tensor):
-        return values.as_strided(tensor.shape, tensor.stride())
-    return values.view(tensor.shape)
+        return places.as_strided(tensor.shape, tensor.stride())
+    return places.view(tensor.shape)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._step.columns import TensorRow, Updated
-from dualadam.optim._step.memory import arranged, memory_index
+from dualadam.optim._step.memory import memory_index
 from dualadam.optim._step.quantised import BLOCK, is_quantised, quantised
 
 # Of an element's hash exp_avg takes the lower half, low, exp_avg_sq the upper half, high, and the
@@ -72,7 +72,7 @@ def hashes_of(row: TensorRow, key: int | Tensor, first: int) -> Tensor:
     """Return 32 bits for each element of a row or a piece, from which its noise is taken.
 
     With moments in 8 bits a block has one hash, which saves time, and an element takes its product
-    with an odd number for its place in the block.
+    with an odd number for its place in the block. Blocks follow the order of the indices.
     """
     param = row.param
     if not is_quantised(row.exp_avg):
@@ -81,7 +81,7 @@ def hashes_of(row: TensorRow, key: int | Tensor, first: int) -> Tensor:
     blocks = torch.arange(block, block + -(-param.numel() // BLOCK), device=device).int()
     places = torch.arange(BLOCK, device=device).int()
     hashes = mix(blocks + key)[:, None] * (mix(places + MULTIPLIER_SEED) | 1)
-    return arranged(hashes.flatten()[: param.numel()], param)
+    return hashes.flatten()[: param.numel()].view(param.shape)
 
 
 def as_int32(number: int) -> int:
