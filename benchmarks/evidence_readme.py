@@ -37,6 +37,7 @@ SHOWN = {
         Shown("variants, Fashion-MNIST", "DualAdam - Adam,", "Fashion-MNIST"),
         Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
         Shown("published regime, CIFAR-10, ResNet-18", "DualAdam - Adam,", "ResNet-18"),
+        Shown("lr 0.001, CIFAR-10, ResNet-18", "DualAdam - Adam,", "at lr 0.001"),
     ],
     2: [
         Shown("variants, digits", "(SOAP + warm-up)", "SOAP - control, digits"),
@@ -49,6 +50,7 @@ SHOWN = {
         Shown("CIFAR-10, 10,000 images", "DualAdam - (AdamW + warm-up)", "CIFAR-10"),
         Shown("CIFAR-10 again", MINE, "CIFAR-10 again"),
         Shown("published regime, CIFAR-10, ResNet-18", MINE, "ResNet-18, CIFAR-10"),
+        Shown("lr 0.001, CIFAR-10, ResNet-18", MINE, "at lr 0.001"),
     ],
     4: [
         Shown(

@@ -214,6 +214,7 @@ STUDIES = (
         f"published regime, {CIFAR}, ResNet-18",
         against_adam(3),
     ),
+    Study("small-lr_cifar10_resnet18", f"lr 0.001, {CIFAR}, ResNet-18", against_adam(3)),
     Study("cifar10-again", f"{CIFAR} again", differences(3)),
     Study("inverse-decay_cifar10", f"InvAdam on {CIFAR}", differences(6)),
     Study("flatness-equal-lr_digits", "equal lr, digits", flat_at_equal_lr(4)),

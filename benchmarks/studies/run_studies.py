@@ -46,8 +46,9 @@ NAMES = (  # the cheap ones first
     "replay_fashion-mnist",  # with the schedules of a finished variants_fashion-mnist
     "characters_uint8-state",  # not one of the eight: it decides about the state in 8 bits
     "published-regime_cifar10_resnet18",
+    "small-lr_cifar10_resnet18",
 )
-ON_A_GPU = {"published-regime_cifar10_resnet18"}
+ON_A_GPU = {"published-regime_cifar10_resnet18", "small-lr_cifar10_resnet18"}
 
 
 def folder_of(name: str) -> Path:
