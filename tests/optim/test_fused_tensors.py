@@ -121,6 +121,7 @@ FALLS_BACK = {
     "not dense": lambda: with_grad(normal(6, 8)[::2, ::2]),
     "unlike the parameter": lambda: with_grad(normal(6, 8), normal(8, 6).t()),
     "negated": lambda: with_grad(normal(3), torch._neg_view(normal(3))),
+    "without memory": lambda: with_grad(normal(3), torch._efficientzerotensor(3)),
     "subclass": lambda: with_grad(normal(3).as_subclass(Subclass)),
 }
 
@@ -139,6 +140,27 @@ def test_what_the_kernel_does_not_take_falls_back_and_is_right(reason: str) -> N
     assert reason in next(iter(paths)), paths
     for e, a in zip(*results, strict=True):
         torch.testing.assert_close(e.detach(), a.detach(), rtol=2e-6, atol=2e-6)
+
+
+def test_a_step_inside_torch_func_stops_with_the_words_of_the_loop() -> None:
+    """The loop cannot change a captured tensor in place; the kernel must not take the gradient."""
+    messages = []
+    for path in ("loop", "fused"):
+        param = with_grad(normal(3))
+        optimizer = DualAdam([param], **ALONE[path])
+        optimizer.step()
+        before = param.detach().clone()
+
+        def loss(x: Tensor, param: Tensor = param, optimizer: Any = optimizer) -> Tensor:
+            param.grad = 2 * x
+            optimizer.step()
+            return x.sum()
+
+        with pytest.raises(RuntimeError) as caught:
+            torch.func.grad(loss)(normal(3))
+        messages.append(str(caught.value))
+        assert torch.equal(param.detach(), before)
+    assert messages[0] == messages[1]
 
 
 @pytest.fixture

@@ -217,10 +217,12 @@ class _AdamBase(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state_dict of InvAdam, DualAdam, torch.optim.Adam or torch.optim.AdamW.
 
-        A setting that the saved groups lack (``switch_rate`` in AdamW's) keeps the value it has
-        here. The moments get the dtype that the group's ``state_dtype`` says, where torch alone
-        would cast them to the parameter's. A coupled decay of torch.optim.Adam becomes a decoupled
-        one, with a warning.
+        As in torch, the saved groups replace all settings of this optimizer, ``fused`` and
+        ``state_dtype`` too: change them in the saved groups, or in ``param_groups`` afterwards
+        (``state_dtype`` in the saved groups alone). A setting that the saved groups lack
+        (``switch_rate`` in AdamW's) keeps the value it has here. The moments get the dtype that
+        the group's ``state_dtype`` says, where torch alone would cast them to the parameter's. A
+        coupled decay of torch.optim.Adam becomes a decoupled one, with a warning.
 
         A step that was saved in another dtype is brought back to float32 or float64. A state of
         pytorch_optimizer's DualAdam, which counts the updates of a group, is continued from there.
@@ -286,7 +288,8 @@ class DualAdam(_AdamBase):
             take falls back to another path: complex parameters, tensors with gaps in memory or
             laid out differently from each other, other dtypes and devices.
             ``dualadam.fused_status`` counts them. The kernel treats subnormal numbers as 0. None
-            and False switch it off. Not with foreach or differentiable.
+            and False switch it off. Not with foreach or differentiable. A loaded state_dict
+            replaces it.
         maximize: ascend instead of descend.
         capturable: keep the count on the parameter's device, so that a CUDA graph can capture the
             step.
@@ -298,7 +301,7 @@ class DualAdam(_AdamBase):
             below 2e-3: use it with stochastic_rounding. "uint8" quarters the memory and needs
             stochastic_rounding: each moment takes 65 bytes for 64 parameters, in a row of blocks
             that ``dualadam.moments_of`` reads. Not for complex parameters, nor "uint8" for
-            sharded ones.
+            sharded ones. A loaded state_dict replaces it.
         stochastic_rounding: round bfloat16 parameters, and moments in bfloat16 or 8 bits, to one
             of their two neighbours at random, so that the mean is right, instead of to the nearest.
             The noise is a hash of rounding_seed, the parameter's number in the optimizer, its step

@@ -50,7 +50,13 @@ def completed_loading(optimizer: Optimizer) -> Iterator[None]:
         check_shapes(optimizer, saved)
         groups = completed_groups(optimizer, saved)
         for mine, theirs in zip(optimizer.param_groups, groups, strict=False):
-            require_storable({**theirs, "params": mine["params"]})
+            try:
+                require_storable({**theirs, "params": mine["params"]})
+            except ValueError as error:
+                raise ValueError(
+                    f"{error} The settings of a loaded group count, not those that the optimizer "
+                    "was made with: change them in its param_groups before you load it."
+                ) from None
         loaded.append({**saved, "param_groups": groups})
         return loaded[0]
 

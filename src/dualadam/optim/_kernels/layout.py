@@ -60,7 +60,17 @@ def refuses(row: TensorRow, accepts: Accepts) -> str | None:
         return why_not
     if param.is_neg() or grad.is_neg():
         return "lazily negated tensor"
+    if not all(map(_has_memory, tensors)):
+        return "without memory: zeros that torch does not store, or inside torch.func"
     return None
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether the elements of a tensor are stored; torch.func refuses to say where."""
+    try:
+        return tensor.data_ptr() != 0 or tensor.numel() == 0
+    except RuntimeError:
+        return False
 
 
 def _laid_out_unlike(
@@ -119,6 +129,7 @@ def takes_all(columns: Columns, accepts: Accepts) -> bool:
         of_state = [shape_of_moment(p, exp_avg) for p in params]
     return (
         not any(map(Tensor.is_neg, [*params, *grads]))
+        and not any(map(Tensor._is_zerotensor, grads))
         and list(map(SHAPE, grads)) == shapes
         and all(list(map(SHAPE, column)) == of_state for column in (exp_avgs, exp_avg_sqs))
         and set(map(Tensor.numel, steps)) == {1}

@@ -68,7 +68,7 @@ struct Description {
 
 // Replace the tensors by their addresses, and write the sizes of the first column, and the shapes
 // that dualadam_step asks for. The last column has steps. False: a column has two dtypes, the
-// tensors of a row do not fit each other, or one is not dense on the CPU.
+// tensors of a row do not fit each other, or one is not dense on the CPU or not in memory.
 constexpr int COLUMNS = 5;
 inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
                        Shape* shapes, const Torch& torch) {
@@ -81,7 +81,7 @@ inline bool read_alike(std::int64_t num_rows, void** tensors, std::int64_t* size
       if (!here.read(tensor, torch)) return false;
       if (!row) dtypes[column] = here.dtype;
       const std::int64_t count = here.dense_elements();
-      if (here.dtype != dtypes[column] || count < 0) return false;
+      if (here.dtype != dtypes[column] || count < 0 || (count && !here.address)) return false;
       if (!column) sizes[row] = count;
       // moments in 8 bits lie in a row, each block with a byte more, in the order of the indices
       const std::int64_t in_blocks = sizes[row] + (sizes[row] + BLOCK - 1) / BLOCK;
