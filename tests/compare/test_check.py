@@ -99,8 +99,15 @@ REFUSED = [
     (
         RADAM,
         RADAM + "\nargs = { betas = [0.9, 1.5] }",
-        "line 41: block.arm.tune gives {'betas': [0.9, 1.5], 'lr': 0.0003}, which RAdam refuses: "
+        "line 40: block.arm.args gives {'betas': [0.9, 1.5]}, which RAdam refuses: "
         "Invalid beta parameter at index 1: 1.5.",
+    ),
+    (
+        RADAM,
+        'optimizer = "DualAdam"\nargs = { state_dtype = "uint8" }',
+        "line 40: block.arm.args gives {'state_dtype': 'uint8'}, which DualAdam refuses: "
+        "state_dtype='uint8' needs stochastic_rounding=True: rounded to nearest, a second moment "
+        "in 8 bits would not change.",
     ),
     (
         RADAM,

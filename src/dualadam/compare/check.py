@@ -217,6 +217,12 @@ def _step_mistakes(arm: Arm, attempts: Attempts, *, fused: bool) -> Iterator[Mis
     for end in (0, -1):
         settings = {**arm.args, **{name: bounds[end] for name, bounds in arm.tune.items()}}
         if reason := attempts.refusal(arm.optimizer, settings, warmup=arm.warmup, fused=fused):
-            message = f"gives {settings}, which {arm.optimizer} refuses: {reason}"
-            yield Mistake(("tune" if arm.tune else "args",), message)
+            of_args = arm.args and attempts.refusal(
+                arm.optimizer, arm.args, warmup=arm.warmup, fused=fused
+            )
+            # args that are refused alone, and with the same words, are what has to change
+            table = "args" if not arm.tune or of_args == reason else "tune"
+            given = arm.args if table == "args" else settings
+            message = f"gives {given}, which {arm.optimizer} refuses: {reason}"
+            yield Mistake((table,), message)
             return
