@@ -16,7 +16,9 @@ from dualadam.studies.speed import Quartiles, SpeedRecord, draw_ratios, measure,
 from dualadam.studies.speed.cases import FUSED, PATHS, REFERENCE, TensorList
 from dualadam.studies.speed.timing import interleaved
 
-RECORDED = Path(__file__).parents[2] / "benchmarks/records/2026-11-24_speed/speed.json"
+RECORDS = Path(__file__).parents[2] / "benchmarks/records"
+RECORDED = RECORDS / "2026-11-24_speed/speed.json"
+WITH_8_BITS = RECORDS / "2026-11-26_speed-xeon/speed.json"  # the longest names
 
 
 @pytest.fixture
@@ -104,6 +106,29 @@ def test_a_busy_machine_is_reported_and_its_ratios_are_marked(recorded, tmp_path
     output = shown(replace(recorded, environment=environment), tmp_path)
     assert "The machine was busy: the load average was 8.9 on 2 cores before the start." in output
     assert "0.98?" in output
+
+
+def test_a_share_above_the_limit_is_not_shown_as_one(recorded, tmp_path):
+    timings = list(recorded.timings)
+    timings[0] = replace(timings[0], share_of_limit=1.37)
+    timings[1] = replace(timings[1], share_of_limit=1.004)
+    output = shown(replace(recorded, timings=tuple(timings)), tmp_path)
+    assert "137%" not in output
+    assert output.count("> 100%") == 1
+    assert "1 of 31 shares of the memory's limit are above 100 %, which no step" in output
+
+
+@pytest.mark.parametrize("columns", ["40", "300"])
+def test_a_redirected_table_is_whole_on_any_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    result = CliRunner().invoke(app, ["speed", "--record", str(WITH_8_BITS)])
+    lines = result.output.splitlines()
+    (header,) = (line for line in lines if "25 .. 75 %" in line)
+    assert header.split("┃")[-2].strip() == "of limit"
+    rows = [line for line in lines if line.startswith("│")]
+    assert len(rows) == len(json.loads(WITH_8_BITS.read_text())["rows"])
+    assert not any("…" in line for line in lines)
+    assert len({len(line) for line in [header, *rows]}) == 1
 
 
 def test_the_ratio_to_an_unsteady_reference_is_not_shown(recorded, tmp_path):

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 from dualadam.errors import InvalidValueError
 
@@ -32,6 +33,16 @@ def stdout() -> Console:
 
     console = Console(markup=False, highlight=False)  # a name such as "[/b]" is printed unchanged
     return console if console.is_terminal else Console(width=120, markup=False, highlight=False)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table that has cells which should not fold: off a terminal as wide as it is."""
+    from rich.console import Console
+
+    if not console.is_terminal:
+        width = console.measure(table, options=console.options.update(max_width=1000)).maximum
+        console = Console(file=console.file, width=width, markup=False, highlight=False)
+    console.print(table)
 
 
 def check_figure_type(option: str, file: Path) -> None:

@@ -31,7 +31,7 @@ def speed(
 
     All implementations are timed, and the memory bandwidth that bounds them.
     """
-    from dualadam.cli.console import check_figure_type, stdout
+    from dualadam.cli.console import check_figure_type, print_whole, stdout
     from dualadam.cli.speed_tables import Lines, time_table, warnings
     from dualadam.harness.store import check_output_file, write_whole
     from dualadam.optim import fused_status
@@ -50,7 +50,7 @@ def speed(
             quick=quick, device=device, compiled=compiled, progress=Lines(console)
         )
         console.print(str(fused_status(device=device)))
-    console.print(time_table(found))
+    print_whole(console, time_table(found))
     for path, ratio in found.subnormals.items():
         found_ratio = (
             f"a step on subnormal moments takes {ratio.median:.2f} times as long as one on normal "

@@ -29,7 +29,7 @@ def time_table(record: SpeedRecord) -> Table:
     table = Table(title=f"Time of a step; memory limit in GB/s: {limits}")
     for column in ("list", "path", "ms", "/ AdamW fused", "25 .. 75 %", "GB/s", "of limit"):
         justify: Any = "left" if column in ("list", "path") else "right"
-        table.add_column(column, justify=justify, no_wrap=True)
+        table.add_column(column, justify=justify, overflow="fold")
     last = None
     for timing in record.timings:
         is_new_list = timing.list_name != last
@@ -42,7 +42,7 @@ def time_table(record: SpeedRecord) -> Table:
             _ratio(record, timing),
             f"{timing.ratio.low:.2f} .. {timing.ratio.high:.2f}",
             f"{timing.gigabytes_per_second:.1f}",
-            f"{timing.share_of_limit:.0%}",
+            "> 100%" if timing.is_beyond_limit else f"{timing.share_of_limit:.0%}",
         )
         last = timing.list_name
     return table
@@ -61,6 +61,12 @@ def warnings(record: SpeedRecord) -> Iterator[str]:
         yield (
             f"The machine was busy: the load average was {load:.1f} on {cores} cores before the "
             "start. Ratios with a question mark may be far off; measure again on an idle machine."
+        )
+    if beyond := [timing for timing in record.timings if timing.is_beyond_limit]:
+        yield (
+            f"{len(beyond)} of {len(record.timings)} shares of the memory's limit are above 100 %, "
+            "which no step reaches, and say nothing: the limit was measured while the machine was "
+            "busy. Measure again when it is idle."
         )
     if record.unsteady:
         yield (

@@ -72,6 +72,11 @@ class PathTiming:
     gigabytes_per_second: float
     share_of_limit: float
 
+    @property
+    def is_beyond_limit(self) -> bool:
+        """Whether the share, in whole percents, is more than a step can reach."""
+        return round(self.share_of_limit, 2) > 1
+
     def to_json(self) -> dict[str, Any]:
         """Return the entry of a stored record."""
         return {
