@@ -34,7 +34,9 @@ PATHS: dict[str, dict[str, Any]] = {
     "foreach": {"foreach": True},
 }
 FLOAT32, HALF_FULL, HALF_HALF = "float32", "bfloat16, float32 state", "bfloat16, bfloat16 state"
+SMALL, HALF_SMALL = "float32, 8-bit state", "bfloat16, 8-bit state"
 LORA, LORA_HALF = "LoRA on float32", "LoRA on bfloat16"
+IN_8_BITS: dict[str, Any] = {"state_dtype": torch.uint8, "stochastic_rounding": True}
 # Dtype of the model's parameters, and the settings of each optimizer. AdamW's state always has the
 # parameter's dtype.
 STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
@@ -44,10 +46,12 @@ STORAGES: dict[str, tuple[torch.dtype, dict[str, dict[str, Any]]]] = {
         torch.bfloat16,
         {"DualAdam": {"state_dtype": torch.bfloat16, "stochastic_rounding": True}, "AdamW": {}},
     ),
+    SMALL: (torch.float32, {"DualAdam": IN_8_BITS}),
+    HALF_SMALL: (torch.bfloat16, {"DualAdam": IN_8_BITS}),
     LORA: (torch.float32, {"DualAdam": {}, "AdamW": {}}),
     LORA_HALF: (torch.bfloat16, {"DualAdam": {}, "AdamW": {}}),
 }
-WHOLE, ADAPTERS = (FLOAT32, HALF_FULL, HALF_HALF), (LORA, LORA_HALF)
+WHOLE, ADAPTERS, TINY = (FLOAT32, HALF_FULL, HALF_HALF), (LORA, LORA_HALF), (SMALL, HALF_SMALL)
 Loss = Callable[[nn.Module], Tensor]
 
 
@@ -100,8 +104,8 @@ def smollm2() -> tuple[nn.Module, Loss]:
 
 
 MODELS: dict[str, tuple[Callable[[], tuple[nn.Module, Loss]], tuple[str, ...]]] = {
-    "small-cnn, 128 images": (lambda: images("small-cnn", 128), WHOLE),
-    "ResNet-18, 4 images": (lambda: images("resnet18", 4), WHOLE),
+    "small-cnn, 128 images": (lambda: images("small-cnn", 128), WHOLE + TINY),
+    "ResNet-18, 4 images": (lambda: images("resnet18", 4), WHOLE + TINY),
     "MiniLM, 4 x 32 tokens": (minilm, WHOLE),
     "SmolLM2-135M, 2 x 32 tokens": (smollm2, ADAPTERS),
 }
@@ -193,9 +197,11 @@ def measure(model_name: str, storage: str, optimizer_name: str) -> dict[str, Any
         "model": model_name,
         "storage": storage,
         "optimizer": optimizer_name,
+        "dualadam": __version__,
         "parameters": sum(p.numel() for p in model.parameters()),
         "trainable": sum(p.numel() for p in params),
         "tensors": len(params),
+        "blocks": sum(-(-p.numel() // 64) for p in params),
         "parameter_bytes": storage_bytes(model.parameters()),
         "gradient_bytes": storage_bytes(p.grad for p in params if p.grad is not None),
         "state_bytes": storage_bytes(state_tensors(optimizer)),
@@ -218,10 +224,13 @@ def expected_bytes(row: dict[str, Any]) -> dict[str, int]:
     of_trainable = 4 if row["storage"] in ADAPTERS else of_model  # peft keeps adapters in float32
     of_moment = 2 if row["storage"] == HALF_HALF else 4
     frozen, trainable = row["parameters"] - row["trainable"], row["trainable"]
+    state = 2 * of_moment * trainable + 4 * row["tensors"]
+    if row["storage"] in TINY:  # a byte for each element and block, and float64 counts
+        state = 2 * (trainable + row["blocks"]) + 8 * row["tensors"]
     return {
         "parameter_bytes": of_model * frozen + of_trainable * trainable,
         "gradient_bytes": of_trainable * trainable,
-        "state_bytes": 2 * of_moment * trainable + 4 * row["tensors"],
+        "state_bytes": state,
     }
 
 
@@ -298,6 +307,9 @@ def main() -> None:
         action="store_true",
         help="measure nothing, only draw the tables from FOLDER's record",
     )
+    parser.add_argument(
+        "--missing", action="store_true", help="measure only the rows that FOLDER's record lacks"
+    )
     parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     file = arguments.out / "memory.json"
@@ -305,10 +317,17 @@ def main() -> None:
         print(json.dumps(measure(*arguments.row)))
         return
     if not arguments.docs:
+        record: dict[str, Any] = {"rows": []}
+        if arguments.missing:
+            record = json.loads(file.read_text())
+        kept = {(row["model"], row["storage"], row["optimizer"]): row for row in record["rows"]}
         rows = []
         for model, (_, storages) in MODELS.items():
             for storage in storages:
                 for optimizer in STORAGES[storage][1]:
+                    if row := kept.get((model, storage, optimizer)):
+                        rows.append(row)
+                        continue
                     command = [
                         sys.executable,
                         __file__,
@@ -323,7 +342,8 @@ def main() -> None:
                     rows.append(json.loads(done.stdout.splitlines()[-1]))
                     print(rows[-1], flush=True)
         arguments.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"environment": environment(), "rows": rows}, indent=1) + "\n")
+        made = record.get("environment") or environment()
+        file.write_text(json.dumps({"environment": made, "rows": rows}, indent=1) + "\n")
     DOCS.write_text(render(DOCS.read_text(), json.loads(file.read_text())))
     print(f"Written: {file} and {DOCS}")
 

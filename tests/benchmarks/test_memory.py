@@ -17,11 +17,12 @@ import memory
 ROOT = Path(__file__).parents[2]
 RECORD = json.loads((ROOT / "benchmarks/records/2026-11-24_memory/memory.json").read_text())
 ROWS = {(row["model"], row["storage"], row["optimizer"]): row for row in RECORD["rows"]}
-# of bfloat16 with a float32 state there is no AdamW
+# of a state in 8 bits, and of bfloat16 with a float32 state, there is no AdamW
+WITHOUT_ADAMW = {memory.HALF_FULL, *memory.TINY}
 OURS = [
     row
     for row in RECORD["rows"]
-    if row["optimizer"] == "DualAdam" and row["storage"] != memory.HALF_FULL
+    if row["optimizer"] == "DualAdam" and row["storage"] not in WITHOUT_ADAMW
 ]
 PAIRS = [(row, ROWS[row["model"], row["storage"], "AdamW"]) for row in OURS]
 SIZE, COUNT = 300_000, 3
