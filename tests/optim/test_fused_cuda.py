@@ -172,9 +172,9 @@ def test_the_benchmark_times_the_networks_it_names_and_judges_by_the_bars(
     # torchvision's resnet18 has 11,689,512 parameters, timm's vit_small_patch16_224 22,050,664
     assert list(sizes.values()) == [50_000_000, 11_689_512, 22_050_664, 256_000]
     rows = [
-        {"list": "a", "case": "c", "ratio": 1.0, "limit": 1.0, "share_of_copy": 0.89},
-        {"list": "a", "case": "d", "ratio": 3.0, "limit": None, "share_of_copy": 0.89},
-        {"list": "b", "case": "c", "ratio": 1.01, "limit": 1.0, "share_of_copy": 0.1},
+        {"list": "a", "case": "c", "ratio_device": 1.0, "limit": 1.0, "share_of_copy": 0.89},
+        {"list": "a", "case": "d", "ratio_device": 3.0, "limit": None, "share_of_copy": 0.89},
+        {"list": "b", "case": "c", "ratio_device": 1.01, "limit": 1.0, "share_of_copy": 0.1},
     ]
     assert [line.rsplit(" ", 1)[1] for line in benchmark.verdict(rows)] == [
         "reached",

@@ -156,7 +156,7 @@ def advance(
         p, g = p + first, g + first
         of_state = first // NUMBERS * BYTES if STATE == tl.uint8 else first
         m, v = m + of_state, v + of_state
-        numbers = coefficients(row)
+        numbers = coefficients(row, STATE != tl.float32)
         left = tl.minimum(tl.load(entry + 5) - first, CHUNK).to(tl.int32)
         if left == CHUNK:  # without a mask: masked loads are not wide
             for start in tl.range(0, CHUNK, BLOCK):
@@ -195,21 +195,28 @@ def advance(
 
 
 @triton.jit
-def coefficients(row):
-    """Return the coefficients of a tensor in float32, and the key of its noise."""
+def coefficients(row, FOLDED: tl.constexpr):
+    """Return the coefficients of a tensor in float32, and the key of its noise.
+
+    FOLDED saves a division, as on the CPU: with r root for r, sqrt(v) / root + eps is
+    sqrt(v) + eps root.
+    """
+    c_adam, c_inv, root, eps = tl.load(row), tl.load(row + 1), tl.load(row + 2), tl.load(row + 8)
+    if FOLDED:
+        c_adam, c_inv, eps = c_adam * root, c_inv / root, eps * root
     weight1 = tl.load(row + 5)
     # torch's lerp starts from the nearer end
     nearer = tl.where(weight1 < 0.5, weight1, weight1 - 1)
     return (
-        tl.load(row).to(tl.float32),
-        tl.load(row + 1).to(tl.float32),
-        tl.load(row + 2).to(tl.float32),
+        c_adam.to(tl.float32),
+        c_inv.to(tl.float32),
+        root.to(tl.float32),
         tl.load(row + 3).to(tl.float32),
         tl.load(row + 4).to(tl.float32),
         nearer.to(tl.float32),
         tl.load(row + 6).to(tl.float32),
         tl.load(row + 7).to(tl.float32),
-        tl.load(row + 8).to(tl.float32),
+        eps.to(tl.float32),
         tl.load(row + 9).to(tl.uint32),
     )
 
@@ -234,7 +241,8 @@ def step_block(
     c_adam, c_inv, root, decay, factor, weight1, beta2, weight2, eps, noise_key = numbers
     if STATE == tl.uint8:
         block = start // NUMBERS + tl.arange(0, BLOCK // NUMBERS)[:, None]
-        i = block * NUMBERS + tl.arange(0, NUMBERS)[None, :]
+        place = tl.arange(0, NUMBERS)[None, :]
+        i = block * NUMBERS + place
         m_old, v_old = from_8_bits(m_at, block, left, True), from_8_bits(v_at, block, left, False)
     else:
         i = start + tl.arange(0, BLOCK)
@@ -249,17 +257,22 @@ def step_block(
     g = g.to(tl.float32) * factor
     m = tl.fma(tl.zeros_like(g) + weight1, g - m_old, tl.where(weight1 > 0, m_old, g))
     v = tl.fma(weight2 * g, g, v_old * beta2)
-    r = tl.div_rn(tl.sqrt_rn(v), root) + eps
+    if STATE == tl.float32:
+        r = tl.div_rn(tl.sqrt_rn(v), root) + eps
+        adam = tl.div_rn(c_adam * m, r)
+    else:  # the coefficients have the root; root and quotient are within 1 and 2 units
+        r = tl.sqrt(v) + eps
+        adam = c_adam * m / r
     # a part whose coefficient is 0 is left out, so that 0 x inf cannot arise
     p = p_old * decay
-    p = tl.where(c_adam != 0, p + tl.div_rn(c_adam * m, r), p)
+    p = tl.where(c_adam != 0, p + adam, p)
     p = tl.where(c_inv != 0, tl.fma(c_inv * m, r, p), p)
 
     noise = tl.zeros_like(i).to(tl.uint32)
     if STATE == tl.uint8:
         if STOCHASTIC:
             of_block = mix((first // NUMBERS + block).to(tl.uint32) + noise_key)
-            noise = of_block * (mix((i % NUMBERS).to(tl.uint32) + 0xBB67AE85) | 1)
+            noise = of_block * (mix(place.to(tl.uint32) + 0xBB67AE85) | 1)
         to_8_bits(m_at, block, left, m, noise >> 12, STOCHASTIC, True)
         to_8_bits(v_at, block, left, v, noise & 0x7FFFF, STOCHASTIC, False)
     else:
