@@ -11,6 +11,9 @@ from torch import Tensor
 
 from dualadam import DualAdam, InvAdam
 from dualadam.optim import fused_status
+from dualadam.optim._kernels import triton as triton_kernel
+from dualadam.optim._kernels.tables import tables_if_alike, tables_of
+from dualadam.optim._step.columns import Columns
 
 pytestmark = pytest.mark.gpu
 SHAPES = ((), (0, 3), (1,), (5, 7), (1025,), (70_000,))
@@ -91,6 +94,25 @@ def test_moments_in_8_bits_have_the_codes_of_the_loop_on_the_cpu(dtype: torch.dt
         )
         # a last bit of float32 decides a code once in 2^20; a step has 71,000 numbers
         assert int((ours != theirs).sum()) <= 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_library_reads_tensors_as_python_does(
+    dtype: torch.dtype, needs_the_kernel: None
+) -> None:
+    params = make(dtype)
+    optimizer = DualAdam(params, fused=True)
+    set_grads(params, 0)
+    optimizer.step()
+    columns = Columns([], [], [], [], [], [])
+    optimizer._init_group(optimizer.param_groups[0], *columns)
+    read = tables_if_alike(columns, triton_kernel.ACCEPTS)
+    assert read == tables_of(columns)
+    assert not read.aligned  # the last parameter is not
+    assert tables_of(columns.pick([5])).aligned
+    for name in ("grads", "exp_avgs", "steps"):
+        moved = [*getattr(columns, name)[:-1], getattr(columns, name)[-1].cpu()]
+        assert tables_if_alike(columns._replace(**{name: moved}), triton_kernel.ACCEPTS) is None
 
 
 def test_a_replayed_graph_follows_lr_and_mixing_weight() -> None:

@@ -185,16 +185,17 @@ struct Settings {
 };
 
 // Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
-EXPORT std::int32_t dualadam_abi_version() { return 6; }
+EXPORT std::int32_t dualadam_abi_version() { return 7; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
 
-// Whether the columns of params, grads, exp_avgs, exp_avg_sqs and steps, one after the other in
-// tensors, are dense and alike on the CPU. Their addresses then replace them, and sizes and shapes
-// have what dualadam_step takes.
+// The tensors of the columns of params, grads, exp_avgs, exp_avg_sqs and steps, one after the other,
+// are replaced by their addresses, and sizes and shapes have what dualadam_step takes. The result is
+// that of read_alike; where it is 0, the tables are of no use.
 EXPORT std::int32_t dualadam_read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
-                                        Shape* shapes, const Torch* torch) {
-  return read_alike(num_rows, tensors, sizes, shapes, *torch);
+                                        Shape* shapes, const Torch* torch,
+                                        std::int32_t permuted_with_8_bits) {
+  return read_alike(num_rows, tensors, sizes, shapes, *torch, permuted_with_8_bits != 0);
 }
 
 // Advance num_tensors parameters, their states and their steps. Returns 0, or an error with nothing

@@ -5,31 +5,24 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import sys
 from array import array
 from collections import defaultdict
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dualadam.optim._kernels import layout
+from dualadam.optim._kernels.library import LIBRARY, Call, load
 from dualadam.optim._kernels.tables import (
     NUM_TENSORS,
     Tables,
-    Torch,
+    tables_if_alike,
     tables_of,
-    tables_of_implementations,
     torch_function,
-    torch_interface,
 )
-from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim._step.columns import Columns, TensorRow, tell_autograd
 from dualadam.optim._step.settings import StepSettings
 
-ABI_VERSION = 6  # dualadam_abi_version() in cpu.cpp
-LIBRARY = Path(__file__).with_name(
-    "libdualadam_cpu" + (".pyd" if sys.platform == "win32" else ".so")
-)
 CODES = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3, torch.uint8: 4}
 STATE_DTYPES = {torch.float64: (torch.float64,)} | dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16, torch.uint8)
@@ -40,60 +33,6 @@ ACCEPTS = layout.Accepts(
 # enum InstructionSet of cpu.cpp. The bits do not depend on it; DUALADAM_INSTRUCTION_SET limits it
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 SHARED_MEMORY = 4  # error of dualadam_step: two parameters share memory
-
-
-class Call(ctypes.Structure):
-    """``struct Settings`` of cpu.cpp."""
-
-    _fields_ = (
-        ("lr", ctypes.c_double),
-        ("beta1", ctypes.c_double),
-        ("beta2", ctypes.c_double),
-        ("eps", ctypes.c_double),
-        ("weight_decay", ctypes.c_double),
-        ("switch_rate", ctypes.c_double),
-        ("grad_factor", ctypes.c_double),
-        ("param_dtype", ctypes.c_int32),
-        ("state_dtype", ctypes.c_int32),
-        ("step_dtype", ctypes.c_int32),
-        ("stochastic_rounding", ctypes.c_int32),
-        ("instruction_set", ctypes.c_int32),
-    )
-
-
-@functools.cache
-def load() -> ctypes.CDLL | str:
-    """Return the library, or a clause that says why there is none."""
-    if not LIBRARY.exists():
-        return (
-            "the CPU kernel was not compiled when dualadam was installed; "
-            "install a C++ compiler and reinstall dualadam"
-        )
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        version = library.dualadam_abi_version()
-    except (OSError, AttributeError) as error:
-        return f"the CPU kernel could not be loaded ({error}); reinstall dualadam"
-    if version != ABI_VERSION:
-        return (
-            "the CPU kernel belongs to another version of dualadam "
-            f"(interface {version}, not {ABI_VERSION}); reinstall dualadam"
-        )
-    pointers = [ctypes.c_void_p] * 8
-    library.dualadam_step.argtypes = [
-        ctypes.c_int64,
-        *pointers,
-        ctypes.POINTER(Call),
-        ctypes.c_void_p,
-    ]
-    library.dualadam_read_alike.argtypes = [
-        ctypes.c_int64,
-        *pointers[:3],
-        ctypes.POINTER(Torch),
-    ]
-    library.dualadam_stream.argtypes = [ctypes.c_int64, *pointers[:4], ctypes.c_void_p]
-    library.dualadam_stream.restype = None
-    return library
 
 
 @functools.cache
@@ -141,11 +80,11 @@ def refuses(row: TensorRow) -> str | None:
 
 def step_if_alike(columns: Columns, settings: StepSettings) -> bool:
     """Advance all tensors if they are alike and none is refused; False: nothing changed."""
-    tables = tables_if_alike(columns)
+    tables = tables_if_alike(columns, ACCEPTS)
     if tables is None:
         return False
     if not _is_skipped(settings):
-        _tell_autograd(columns)
+        tell_autograd(columns)
         _call_library(columns, tables, settings)
     return True
 
@@ -154,7 +93,7 @@ def step_tensors(columns: Columns, settings: StepSettings) -> None:
     """Advance tensors that ``refuses`` lets through."""
     if _is_skipped(settings):
         return
-    _tell_autograd(columns)
+    tell_autograd(columns)
     indices_of: dict[tuple[torch.dtype, ...], list[int]] = defaultdict(list)
     for i, row in enumerate(columns.rows()):
         indices_of[row.param.dtype, row.exp_avg.dtype, row.step.dtype].append(i)
@@ -163,42 +102,9 @@ def step_tensors(columns: Columns, settings: StepSettings) -> None:
         _call_library(chosen, tables_of(chosen), settings)
 
 
-def tables_if_alike(columns: Columns) -> Tables | None:
-    """Return the tables of tensors that are alike, none of which ``refuses`` stops, else None.
-
-    The library asks torch what Python would ask it: device, dtype, shape, strides and address of
-    each tensor. That takes a third of the time.
-    """
-    interface = torch_interface()
-    if interface is None:
-        return tables_of(columns) if layout.takes_all(columns, ACCEPTS) else None
-    params, grads, exp_avgs, exp_avg_sqs, steps, _ = columns
-    large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
-    if (
-        refuses(columns.pick([0]).rows()[0])
-        or not set(map(type, large)) <= layout.PLAIN
-        or any(map(Tensor.is_neg, [*params, *grads]))
-    ):
-        return None
-    library = load()
-    assert not isinstance(library, str)
-    tables = tables_of_implementations([*large, *steps])
-    sizes, tensors, shapes = (table.buffer_info()[0] for table in tables[:3])
-    alike = library.dualadam_read_alike(
-        len(params), tensors, sizes, shapes, ctypes.byref(interface)
-    )
-    return tables if alike else None
-
-
 def _is_skipped(settings: StepSettings) -> bool:
     """Whether GradScaler has found an inf, so that nothing may change."""
     return settings.found_inf is not None and bool(settings.found_inf.item())
-
-
-def _tell_autograd(columns: Columns) -> None:
-    """Count the change, before the memory changes: what autograd refuses stays as it is."""
-    for tensors in (columns.params, columns.exp_avgs, columns.exp_avg_sqs, columns.steps):
-        torch.autograd.graph.increment_version(tensors)
 
 
 def _call_library(columns: Columns, tables: Tables, settings: StepSettings) -> None:

@@ -6,19 +6,21 @@ import ctypes
 import functools
 import sys
 from array import array
-from operator import attrgetter
+from operator import attrgetter, or_
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dualadam.optim._kernels import layout
+from dualadam.optim._kernels.library import QUESTIONS, Torch, load
 from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.quantised import is_quantised
 
 IMPLEMENTATION = attrgetter("_cdata")  # address of what torch's C interface calls a tensor
-QUESTIONS = ("data_ptr", "dtype", "device_type", "dim", "sizes", "strides")
 NUM_TENSORS = len(Columns._fields) - 1  # of a row
+ALIKE_AND_ALIGNED = 2  # of dualadam_read_alike
 
 
 class Tables(NamedTuple):
@@ -29,13 +31,8 @@ class Tables(NamedTuple):
     shapes: array[
         int
     ]  # struct Shape of permuted.h for each parameter; 0 stand for a contiguous one
+    aligned: bool  # all tensors but the steps lie at multiples of 16 bytes
     kept: tuple[array[int], ...] = ()  # what the shapes point to
-
-
-class Torch(ctypes.Structure):
-    """``struct Torch`` of tensors.h: functions of torch's stable C interface."""
-
-    _fields_ = tuple((name, ctypes.c_void_p) for name in QUESTIONS)
 
 
 def tables_of(columns: Columns) -> Tables:
@@ -48,10 +45,13 @@ def tables_of(columns: Columns) -> Tables:
         else:
             kept += (array("q", param.shape), array("q", param.stride()))
             shapes += (param.dim(), *(numbers.buffer_info()[0] for numbers in kept[-2:]))
+    addresses = array("Q", [t.data_ptr() for column in columns[:-1] for t in column])
+    without_steps = addresses[: -len(columns.steps)]
     return Tables(
         sizes=array("q", [param.numel() for param in columns.params]),
-        addresses=array("Q", [t.data_ptr() for column in columns[:-1] for t in column]),
+        addresses=addresses,
         shapes=array("q", shapes),
+        aligned=not functools.reduce(or_, without_steps, 0) % 16,
         kept=tuple(kept),
     )
 
@@ -65,7 +65,38 @@ def tables_of_implementations(tensors: list[Tensor]) -> Tables:
         sizes=array("q", bytes(8 * num_rows)),
         addresses=array("Q", list(map(IMPLEMENTATION, tensors))),
         shapes=array("q", bytes(8 * 3 * num_rows)),
+        aligned=False,
     )
+
+
+def tables_if_alike(columns: Columns, accepts: layout.Accepts) -> Tables | None:
+    """Return the tables of tensors that are alike, none of which ``refuses`` stops, else None.
+
+    The library asks torch what Python would ask it: device, dtype, shape, strides and address of
+    each tensor. That takes a third of the time.
+    """
+    interface, library = torch_interface(), load()
+    if interface is None or isinstance(library, str):
+        return tables_of(columns) if layout.takes_all(columns, accepts) else None
+    params, grads, exp_avgs, exp_avg_sqs, steps, _ = columns
+    large = [*params, *grads, *exp_avgs, *exp_avg_sqs]
+    if (
+        layout.refuses(columns.pick([0]).rows()[0], accepts)
+        or not set(map(type, large)) <= layout.PLAIN
+        or any(map(Tensor.is_neg, [*params, *grads]))
+    ):
+        return None
+    tables = tables_of_implementations([*large, *steps])
+    sizes, tensors, shapes = (table.buffer_info()[0] for table in tables[:3])
+    found = library.dualadam_read_alike(
+        len(params),
+        tensors,
+        sizes,
+        shapes,
+        ctypes.byref(interface),
+        accepts.permuted_with_8_bits,
+    )
+    return tables._replace(aligned=found == ALIKE_AND_ALIGNED) if found else None
 
 
 @functools.cache

@@ -7,11 +7,12 @@ triton is imported when a CUDA tensor is stepped, not before.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import struct
+from array import array
 from collections import OrderedDict, defaultdict
-from functools import reduce
 from operator import or_
 from typing import Any, NamedTuple
 
@@ -19,8 +20,8 @@ import torch
 from torch import Tensor
 
 from dualadam.optim._kernels import layout
-from dualadam.optim._kernels.layout import DEVICE, DTYPE
-from dualadam.optim._step.columns import Columns, TensorRow
+from dualadam.optim._kernels.tables import NUM_TENSORS, Tables, tables_if_alike, tables_of
+from dualadam.optim._step.columns import Columns, TensorRow, tell_autograd
 from dualadam.optim._step.rounding import ROUNDED
 from dualadam.optim._step.settings import StepSettings
 
@@ -28,7 +29,8 @@ STATE_DTYPES = dict.fromkeys(
     (torch.float32, torch.float16, torch.bfloat16), (torch.float32, torch.bfloat16, torch.uint8)
 )
 ACCEPTS = layout.Accepts("cuda", STATE_DTYPES, (torch.float32, torch.float64))
-PREPARE_BLOCK, ROW = 128, 11  # ROW as in triton_code.py
+PREPARE_BLOCK = 128
+ROW, COLUMNS = 11, 7  # as in triton_code.py
 MAX_TABLES = 64  # kept: gradients that are freed at every step return at few different addresses
 
 
@@ -48,26 +50,10 @@ TUNING = {
 }
 
 
-class Addresses(NamedTuple):
-    """Where the tensors of one launch lie: one number per parameter in each column."""
-
-    params: tuple[int, ...]
-    grads: tuple[int, ...]
-    exp_avgs: tuple[int, ...]
-    exp_avg_sqs: tuple[int, ...]
-    steps: tuple[int, ...]
-    numels: tuple[int, ...]
-    places: tuple[int, ...]
-
-    def pick(self, indices: list[int]) -> Addresses:
-        """Return the columns of the parameters at these indices."""
-        return Addresses(*(tuple([column[i] for i in indices]) for column in self))
-
-
 class Table(NamedTuple):
     """Addresses in memory of the device, and the chunks of the tensors."""
 
-    addresses: Tensor  # int64 (num_tensors, 7), in the order of Addresses
+    addresses: Tensor  # int64 (num_tensors, 7): of p, g, m, v and step, number of elements, place
     chunks: Tensor  # int32 (num_chunks, 2): tensor, chunk
     hosts: tuple[Tensor, ...]  # what a captured copy reads again at every replay
     shared: bool  # two parameters share memory
@@ -117,53 +103,51 @@ def refuses(row: TensorRow) -> str | None:
 
 def step_if_alike(columns: Columns, settings: StepSettings) -> bool:
     """Advance all tensors if they are alike and none is refused; False: nothing changed."""
-    if not layout.takes_all(columns, ACCEPTS):
+    tables = tables_if_alike(columns, ACCEPTS)
+    if tables is None:
         return False
-    step_tensors(columns, settings)
+    if tables.aligned:
+        tell_autograd(columns)
+        param, exp_avg, step = columns.params[0], columns.exp_avgs[0], columns.steps[0]
+        launch = Launch(param.device, param.dtype, exp_avg.dtype, step.dtype, aligned=True)
+        launch_step(launch, columns, tables, settings)
+    else:
+        step_tensors(columns, settings)
     return True
 
 
 def step_tensors(columns: Columns, settings: StepSettings) -> None:
-    """Advance tensors that ``refuses`` lets through, in two launches per combination of dtypes."""
-    torch.autograd.graph.increment_version(
-        [*columns.params, *columns.exp_avgs, *columns.exp_avg_sqs, *columns.steps]
-    )
-    for launch, addresses in addresses_by_launch(columns).items():
-        with torch.cuda.device(launch.device) if launch.device.type == "cuda" else torch.no_grad():
-            launch_step(launch, addresses, settings)
-
-
-def addresses_by_launch(columns: Columns) -> dict[Launch, Addresses]:
-    """Split the tensors by what must be equal within a launch."""
-    params, grads, exp_avgs, exp_avg_sqs, steps, places = columns
-    addresses = Addresses(
-        params=tuple(map(Tensor.data_ptr, params)),
-        grads=tuple(map(Tensor.data_ptr, grads)),
-        exp_avgs=tuple(map(Tensor.data_ptr, exp_avgs)),
-        exp_avg_sqs=tuple(map(Tensor.data_ptr, exp_avg_sqs)),
-        steps=tuple(map(Tensor.data_ptr, steps)),
-        numels=tuple(map(Tensor.numel, params)),
-        places=tuple(places),
-    )
-    dtypes = (map(DTYPE, params), map(DTYPE, exp_avgs), map(DTYPE, steps))
-    kinds = list(zip(map(DEVICE, params), *dtypes, strict=True))
-    # the bits of all four addresses of a tensor: below 16 they say how it is aligned
-    addressed = list(
-        map(
-            or_,
-            map(or_, addresses.params, addresses.grads),
-            map(or_, addresses.exp_avgs, addresses.exp_avg_sqs),
-        )
-    )
-    if len(set(kinds)) == 1 and not reduce(or_, addressed) % 16:
-        return {Launch(*kinds[0], aligned=True): addresses}
+    """Advance tensors that ``refuses`` lets through: those that are alike in one call."""
+    tell_autograd(columns)
+    params, _, exp_avgs, _, steps, _ = columns
+    addresses, num = tables_of(columns).addresses, len(params)
+    by_column = [addresses[k * num : (k + 1) * num] for k in range(NUM_TENSORS - 1)]
     indices_of: dict[Launch, list[int]] = defaultdict(list)
-    for i, kind in enumerate(kinds):
-        indices_of[Launch(*kind, aligned=not addressed[i] % 16)].append(i)
-    return {launch: addresses.pick(indices) for launch, indices in indices_of.items()}
+    for i, at in enumerate(zip(*by_column, strict=True)):
+        # the bits of all four addresses: below 16 they say how the row is aligned
+        aligned = not functools.reduce(or_, at) % 16
+        dtypes = params[i].dtype, exp_avgs[i].dtype, steps[i].dtype
+        indices_of[Launch(params[i].device, *dtypes, aligned)].append(i)
+    for launch, indices in indices_of.items():
+        chosen = columns.pick(indices)
+        launch_step(launch, chosen, tables_of(chosen), settings)
 
 
-def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) -> None:
+def launch_step(launch: Launch, columns: Columns, tables: Tables, settings: StepSettings) -> None:
+    """Advance tensors that are alike."""
+    device = launch.device
+    with torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext():
+        table = find_table(tables, columns.places, launch)
+        if table.shared and len(columns.params) > 1:
+            # such as a parameter that is listed twice: one after the other, as in the loop
+            for i in range(len(columns.params)):
+                row = columns.pick([i])
+                launch_step(launch, row, tables_of(row), settings)
+        else:
+            launch_kernels(launch, table, settings)
+
+
+def launch_kernels(launch: Launch, table: Table, settings: StepSettings) -> None:
     """Count the steps and form the coefficients, then step all chunks."""
     import triton.language as tl
 
@@ -176,14 +160,7 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
         torch.bfloat16: tl.bfloat16,
         torch.uint8: tl.uint8,
     }
-    device = launch.device
-    num_tensors = len(addresses.params)
-    table = find_table(addresses, launch)
-    if table.shared and num_tensors > 1:
-        # such as a parameter that is listed twice: one after the other, as in the loop
-        for i in range(num_tensors):
-            launch_step(launch, addresses.pick([i]), settings)
-        return
+    device, num_tensors = launch.device, len(table.addresses)
     rows = torch.empty((num_tensors, ROW), dtype=torch.float64, device=device)
     grad_scale, found_inf = settings.grad_scale, settings.found_inf
     triton_code.prepare[(-(-num_tensors // PREPARE_BLOCK),)](
@@ -228,44 +205,46 @@ def launch_step(launch: Launch, addresses: Addresses, settings: StepSettings) ->
     )
 
 
-def find_table(addresses: Addresses, launch: Launch) -> Table:
+def find_table(tables: Tables, places: list[int], launch: Launch) -> Table:
     """Return the table of these addresses on the device; a new one is copied without waiting.
 
     The key is all that a table holds, and the stream that orders its copy. A captured step takes
     a table that an earlier step has made, or records a copy whose source is kept for good.
     """
-    device = launch.device
+    device, chunk = launch.device, TUNING[launch.state_dtype].chunk
+    numbers = tables.addresses + array("Q", tables.sizes) + array("Q", places)
     if device.type != "cuda":
-        return make_table(addresses, launch, pinned=False)
-    chunk = TUNING[launch.state_dtype].chunk
-    key = (addresses, launch, chunk, torch.cuda.current_stream(device).cuda_stream)
+        return make_table(numbers, launch, pinned=False)
+    key = (numbers.tobytes(), launch, chunk, torch.cuda.current_stream(device).cuda_stream)
     table = _tables.get(key)
     if torch.cuda.is_current_stream_capturing():
         table = (
             table
             or next((t for k, t in _tables.items() if k[:3] == key[:3]), None)
-            or make_table(addresses, launch, pinned=False)
+            or make_table(numbers, launch, pinned=False)
         )
         _captured.append(table)
         return table
     if table is None:
         # torch reuses pinned memory only after the copy, and device memory in this stream's order
-        table = _tables[key] = make_table(addresses, launch, pinned=True)
+        table = _tables[key] = make_table(numbers, launch, pinned=True)
     _tables.move_to_end(key)
     if len(_tables) > MAX_TABLES:
         _tables.popitem(last=False)
     return table
 
 
-def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
-    """Copy addresses and chunks to the device."""
+def make_table(numbers: array[int], launch: Launch, pinned: bool) -> Table:
+    """Copy a table and its chunks to the device. ``numbers`` has it column by column."""
     device, chunk = launch.device, TUNING[launch.state_dtype].chunk
-    shared = share_memory(addresses, launch.param_dtype)
-    by_tensor = torch.tensor(addresses, dtype=torch.int64, device="cpu").t().contiguous()
-    counts = torch.tensor([-(-numel // chunk) for numel in addresses.numels], device="cpu")
-    tensors = torch.arange(len(counts), device="cpu").repeat_interleave(counts)
-    chunks = torch.arange(len(tensors), device="cpu") - (counts.cumsum(0) - counts)[tensors]
-    chunk_table = torch.stack([tensors, chunks], 1).int()
+    with torch.device("cpu"):
+        by_tensor = torch.frombuffer(numbers, dtype=torch.int64).view(COLUMNS, -1).t().contiguous()
+        params, sizes = by_tensor[:, 0], by_tensor[:, COLUMNS - 2]
+        shared = share_memory(params, sizes, launch.param_dtype)
+        counts = (sizes + (chunk - 1)) // chunk
+        tensors = torch.arange(len(counts)).repeat_interleave(counts)
+        chunks = torch.arange(len(tensors)) - (counts.cumsum(0) - counts)[tensors]
+        chunk_table = torch.stack([tensors, chunks], 1).int()
     if pinned:
         return Table(
             by_tensor.pin_memory().to(device, non_blocking=True),
@@ -281,12 +260,11 @@ def make_table(addresses: Addresses, launch: Launch, pinned: bool) -> Table:
     )
 
 
-def share_memory(addresses: Addresses, dtype: torch.dtype) -> bool:
+def share_memory(starts: Tensor, sizes: Tensor, dtype: torch.dtype) -> bool:
     """Whether two parameters share memory: two programs would then write the same elements."""
-    starts, numels = torch.tensor([addresses.params, addresses.numels], device="cpu")
-    order = starts[numels > 0].argsort()
-    starts, numels = starts[numels > 0][order], numels[numels > 0][order]
-    return bool((starts[1:] < starts[:-1] + dtype.itemsize * numels[:-1]).any())
+    starts, order = starts[sizes > 0].sort()
+    sizes = sizes[sizes > 0][order]
+    return bool((starts[1:] < starts[:-1] + dtype.itemsize * sizes[:-1]).any())
 
 
 @functools.lru_cache(maxsize=256)  # a schedule brings a new number at every step

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from dualadam.optim._step.quantised import shape_in_words, shape_of_moment
@@ -85,3 +86,9 @@ def require_same_shapes(columns: Columns) -> None:
 def has_repeats(params: list[Tensor]) -> bool:
     """Whether a parameter is listed twice."""
     return len(set(map(id, params))) < len(params)
+
+
+def tell_autograd(columns: Columns) -> None:
+    """Count the change, before the memory changes: what autograd refuses stays as it is."""
+    for tensors in (columns.params, columns.exp_avgs, columns.exp_avg_sqs, columns.steps):
+        torch.autograd.graph.increment_version(tensors)
