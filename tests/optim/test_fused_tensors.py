@@ -17,7 +17,6 @@ from dualadam import DualAdam, InvAdam
 from dualadam.optim import fused_status
 from dualadam.optim._kernels import cpu as cpu_kernel
 from dualadam.optim._kernels import tables
-from dualadam.optim._kernels.tables import tables_if_alike, tables_of
 from dualadam.optim._step.columns import Columns, TensorRow
 from dualadam.optim.state import moment_names
 
@@ -192,7 +191,7 @@ def test_the_default_device_does_not_hide_the_interface():
 def _read(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors are described by torch's stable C interface, or by Python where torch lacks it."""
     if request.param == "in Python":
-        monkeypatch.setattr(cpu_kernel, "torch_interface", lambda: None)
+        monkeypatch.setattr(tables, "torch_interface", lambda: None)
 
 
 @pytest.mark.usefixtures("_read")
@@ -209,10 +208,10 @@ def test_columns_with_one_tensor_that_rows_refuse_are_not_taken_whole(reason: st
     ]
     assert [cpu_kernel.refuses(row) is None for row in rows] == [True, True, True, False]
     alike = columns_of(rows[:3])
-    assert tables_if_alike(alike, cpu_kernel.ACCEPTS) == tables_of(alike)
+    assert tables.tables_if_alike(alike, cpu_kernel.ACCEPTS) == tables.tables_of(alike)
     for where in range(4):  # wherever it stands among the others
         mixed = [*rows[:where], rows[3], *rows[where:3]]
-        assert tables_if_alike(columns_of(mixed), cpu_kernel.ACCEPTS) is None
+        assert tables.tables_if_alike(columns_of(mixed), cpu_kernel.ACCEPTS) is None
 
 
 @pytest.mark.usefixtures("_read")
@@ -230,8 +229,8 @@ def test_a_state_of_another_shape_never_reaches_the_kernel() -> None:
         row._replace(grad=row.grad.to("meta")),
     ):
         assert cpu_kernel.refuses(wrong)
-        assert tables_if_alike(columns_of([wrong]), cpu_kernel.ACCEPTS) is None
-        assert tables_if_alike(columns_of([first, wrong]), cpu_kernel.ACCEPTS) is None
+        assert tables.tables_if_alike(columns_of([wrong]), cpu_kernel.ACCEPTS) is None
+        assert tables.tables_if_alike(columns_of([first, wrong]), cpu_kernel.ACCEPTS) is None
 
 
 @pytest.mark.usefixtures("_read")
@@ -249,7 +248,7 @@ def test_moments_in_8_bits_fit_a_parameter_if_they_have_a_byte_more_for_each_blo
     optimizer.step()
     rows = [row_of(p, optimizer) for p in params]
     columns = columns_of(rows)
-    read, expected = tables_if_alike(columns, cpu_kernel.ACCEPTS), tables_of(columns)
+    read, expected = tables.tables_if_alike(columns, cpu_kernel.ACCEPTS), tables.tables_of(columns)
     assert read is not None
     assert read[:2] == expected[:2]
     for shapes in (read.shapes.tolist(), expected.shapes.tolist()):
@@ -265,8 +264,8 @@ def test_moments_in_8_bits_fit_a_parameter_if_they_have_a_byte_more_for_each_blo
         image._replace(exp_avg_sq=moment.repeat_interleave(2)[::2]),
     ):
         assert cpu_kernel.refuses(wrong)
-        assert tables_if_alike(columns_of([wrong]), cpu_kernel.ACCEPTS) is None
-        assert tables_if_alike(columns_of([first, wrong]), cpu_kernel.ACCEPTS) is None
+        assert tables.tables_if_alike(columns_of([wrong]), cpu_kernel.ACCEPTS) is None
+        assert tables.tables_if_alike(columns_of([first, wrong]), cpu_kernel.ACCEPTS) is None
 
 
 def _no_gradient(params: list[Tensor], optimizer: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from dualadam import DualAdam
 from dualadam.optim import fused_status
-from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._kernels import library
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/dualadam/optim/_kernels/cpu.cpp"
@@ -110,10 +110,11 @@ import torch
 from dualadam import DualAdam
 from dualadam.optim import fused_status, memory_traffic
 from dualadam.optim._kernels import cpu as cpu_kernel
+from dualadam.optim._kernels import library
 from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.settings import StepSettings
 
-cpu_kernel.LIBRARY = Path(sys.argv[1])
+library.LIBRARY = Path(sys.argv[1])
 SIZES = (0, 1, 2, 33, 63, 64, 65, 127, 129, 1023, 70_001)
 DTYPES = [(p, s) for p, states in cpu_kernel.STATE_DTYPES.items() for s in states]
 num_tensors = 0
@@ -162,7 +163,7 @@ def test_under_the_address_sanitizer_no_byte_outside_the_tensors_is_touched(tmp_
         cwd=ROOT,
         **sanitize,
     )
-    library = tmp_path / "lib/dualadam/optim/_kernels/libdualadam_cpu.so"
+    built = tmp_path / "lib/dualadam/optim/_kernels/libdualadam_cpu.so"
     names = ("libasan.so", "libstdc++.so")
     runtime = [
         subprocess.run(
@@ -177,8 +178,8 @@ def test_under_the_address_sanitizer_no_byte_outside_the_tensors_is_touched(tmp_
     }
     script = tmp_path / "memory_run.py"
     script.write_text(MEMORY_RUN)
-    assert run(script, library, **environment).stdout == "1848 tensors\n"
-    beyond = run(script, library, "beyond", check=False, **environment)
+    assert run(script, built, **environment).stdout == "1848 tensors\n"
+    beyond = run(script, built, "beyond", check=False, **environment)
     assert beyond.returncode != 0
     assert "AddressSanitizer: heap-buffer-overflow" in beyond.stderr
     assert "READ of size" in beyond.stderr
@@ -187,9 +188,9 @@ def test_under_the_address_sanitizer_no_byte_outside_the_tensors_is_touched(tmp_
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """Forget the library that is loaded, before and after the test."""
-    cpu_kernel.load.cache_clear()
+    library.load.cache_clear()
     yield
-    cpu_kernel.load.cache_clear()
+    library.load.cache_clear()
 
 
 def sentence_of_a_refusal() -> str:
@@ -204,15 +205,15 @@ def test_a_library_of_another_version_is_refused_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     newer = tmp_path / "newer.cpp"
-    text, version = SOURCE.read_text(), cpu_kernel.ABI_VERSION
+    text, version = SOURCE.read_text(), library.ABI_VERSION
     here, there = (f"abi_version() {{ return {number}; }}" for number in (version, version + 1))
     newer.write_text(text.replace(here, there))
     headers = f"-I{SOURCE.parent}"
-    library = str(tmp_path / "newer.so")
+    built = str(tmp_path / "newer.so")
     subprocess.run(
-        ["g++", "-std=c++17", "-fPIC", "-shared", headers, str(newer), "-o", library], check=True
+        ["g++", "-std=c++17", "-fPIC", "-shared", headers, str(newer), "-o", built], check=True
     )
-    monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "newer.so")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "newer.so")
     assert sentence_of_a_refusal() == (
         "fused=True is not available: the CPU kernel belongs to another version of dualadam "
         f"(interface {version + 1}, not {version}); reinstall dualadam, "
@@ -225,7 +226,7 @@ def test_a_file_that_is_no_library_is_refused_with_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "library.so").write_text("no library")
-    monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "library.so")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "library.so")
     assert re.fullmatch(
         r"fused=True is not available: the CPU kernel could not be loaded \(.+\); "
         r"reinstall dualadam, or leave fused=None\.",
@@ -235,7 +236,7 @@ def test_a_file_that_is_no_library_is_refused_with_a_sentence(
 
 @pytest.mark.usefixtures("fresh")
 def test_a_missing_library_is_said_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cpu_kernel, "LIBRARY", tmp_path / "library.so")
+    monkeypatch.setattr(library, "LIBRARY", tmp_path / "library.so")
     assert sentence_of_a_refusal() == (
         "fused=True is not available: the CPU kernel was not compiled when dualadam was "
         "installed; install a C++ compiler and reinstall "

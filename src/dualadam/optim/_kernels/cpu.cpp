@@ -1,5 +1,5 @@
 // The DualAdam step on the CPU in one pass over parameter, gradient and state: 28 bytes per float32
-// parameter. The interface is plain C: it needs no torch to build, and _kernels/cpu.py checks the
+// parameter. The interface is plain C: it needs no torch to build, and _kernels/library.py checks the
 // tensors. stretch.h has the formulas, numbers.h the formats and the noise of _step/rounding.py.
 // Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
 // other freedom. Every instruction set and every split of the work therefore gives the same bits.
@@ -184,7 +184,7 @@ struct Settings {
   std::int32_t param_dtype, state_dtype, step_dtype, stochastic_rounding, instruction_set;
 };
 
-// Raise it when the arguments of a function change. _kernels/cpu.py compares it before any call.
+// Raise it when the arguments of a function change. _kernels/library.py compares it before any call.
 EXPORT std::int32_t dualadam_abi_version() { return 7; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
