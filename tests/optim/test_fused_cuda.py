@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import subprocess
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from dualadam import DualAdam
 from dualadam.optim import fused_status
+from dualadam.optim._kernels import triton as triton_kernel
 from dualadam.optim._kernels.torch_fused import update_torch_fused
 from dualadam.optim._step.columns import Columns
 from dualadam.optim._step.loop import update_loop
@@ -181,3 +183,29 @@ def test_the_benchmark_times_the_networks_it_names_and_judges_by_the_bars(
         "missed",
         "missed",
     ]
+
+
+def test_the_pages_show_the_recorded_ratios() -> None:
+    root = HERE.parents[1]
+    folder = root / "benchmarks/records/2026-11-26_cuda-kernel"
+    ratios: dict[str, list[str]] = {}
+    for row in json.loads((folder / "record.json").read_text())["rows"]:
+        ratios.setdefault(row["case"], []).append(f"{row['ratio_device']:.2f}")
+    assert len(ratios) == 5
+    for page in (folder / "README.md", root / "docs/fused.md"):
+        text = page.read_text()
+        for case, shown in ratios.items():
+            assert f"| {case} | {' | '.join(shown)} |" in text
+
+
+def test_the_sizes_are_the_fastest_of_the_record() -> None:
+    record = HERE.parents[1] / "benchmarks/records/2026-11-26_cuda-kernel/record.json"
+    states = {
+        "float32": torch.float32,
+        "float32, bfloat16 state": torch.bfloat16,
+        "float32, 8-bit state": torch.uint8,
+    }
+    for case, tried in json.loads(record.read_text())["tuning"].items():
+        fastest = min(tried, key=lambda row: row["seconds"])
+        sizes = tuple(fastest[name] for name in triton_kernel.Tuning._fields)
+        assert triton_kernel.TUNING[states[case]] == sizes

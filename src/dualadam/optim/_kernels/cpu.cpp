@@ -1,6 +1,7 @@
 // The DualAdam step on the CPU in one pass over parameter, gradient and state: 28 bytes per float32
-// parameter. The interface is plain C: it needs no torch to build, and _kernels/library.py checks the
-// tensors. stretch.h has the formulas, numbers.h the formats and the noise of _step/rounding.py.
+// parameter. The interface is plain C: it needs no torch to build. _kernels/library.py finds it, and
+// tensors.h checks the tensors. stretch.h has the formulas, numbers.h the formats and the noise of
+// _step/rounding.py.
 // Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
 // other freedom. Every instruction set and every split of the work therefore gives the same bits.
 
