@@ -8,6 +8,10 @@
 
 #include "stretch.h"
 
+#if defined(HAS_MXCSR)
+#include <emmintrin.h>
+#endif
+
 namespace {
 
 struct Shape {  // as torch has it; 0 dimensions stand for a contiguous tensor of any shape
@@ -59,33 +63,50 @@ INLINE void walk(const Order& order, std::int64_t first, std::int64_t count, Par
   }
 }
 
+// Copy 4 x 4 elements of a matrix whose rows are contiguous to one whose columns are.
+template <class P>
+INLINE void transpose_4x4(const P* from, std::int64_t from_pitch, P* to, std::int64_t to_pitch) {
+#if defined(HAS_MXCSR)
+  if constexpr (sizeof(P) == 4) {
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + from_pitch);
+    __m128 c = _mm_loadu_ps(from + 2 * from_pitch), d = _mm_loadu_ps(from + 3 * from_pitch);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps(to, a), _mm_storeu_ps(to + to_pitch, b);
+    _mm_storeu_ps(to + 2 * to_pitch, c), _mm_storeu_ps(to + 3 * to_pitch, d);
+  } else {
+    const auto row = [&](std::int64_t i) {
+      return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + i * from_pitch));
+    };
+    const auto put = [&](std::int64_t i, __m128i four) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to + i * to_pitch), four);
+    };
+    const __m128i ab = _mm_unpacklo_epi16(row(0), row(1)), cd = _mm_unpacklo_epi16(row(2), row(3));
+    const __m128i first = _mm_unpacklo_epi32(ab, cd), second = _mm_unpackhi_epi32(ab, cd);
+    put(0, first), put(1, _mm_unpackhi_epi64(first, first));
+    put(2, second), put(3, _mm_unpackhi_epi64(second, second));
+  }
+#else
+  for (std::int64_t row = 0; row < 4; ++row)
+    for (std::int64_t column = 0; column < 4; ++column)
+      to[column * to_pitch + row] = from[row * from_pitch + column];
+#endif
+}
+
 // Copy a matrix whose rows are contiguous to one whose columns are.
 template <class P>
 INLINE void transpose(const P* from, std::int64_t from_pitch, P* to, std::int64_t to_pitch,
                       std::int64_t rows, std::int64_t columns) {
   std::int64_t row = 0;
-#if defined(HAS_MXCSR)
-  if constexpr (std::is_same_v<P, float>)
-    for (; row + 4 <= rows; row += 4) {
-      std::int64_t column = 0;
-      const float* const source = from + row * from_pitch;
-      float* const target = to + row;
-      for (; column + 4 <= columns; column += 4) {
-        __m128 a = _mm_loadu_ps(source + column);
-        __m128 b = _mm_loadu_ps(source + column + from_pitch);
-        __m128 c = _mm_loadu_ps(source + column + 2 * from_pitch);
-        __m128 d = _mm_loadu_ps(source + column + 3 * from_pitch);
-        _MM_TRANSPOSE4_PS(a, b, c, d);
-        _mm_storeu_ps(target + column * to_pitch, a);
-        _mm_storeu_ps(target + (column + 1) * to_pitch, b);
-        _mm_storeu_ps(target + (column + 2) * to_pitch, c);
-        _mm_storeu_ps(target + (column + 3) * to_pitch, d);
-      }
-      for (; column < columns; ++column)
-        for (std::int64_t k = 0; k < 4; ++k)
-          target[column * to_pitch + k] = source[column + k * from_pitch];
-    }
-#endif
+  for (; row + 4 <= rows; row += 4) {
+    const P* const source = from + row * from_pitch;
+    P* const target = to + row;
+    std::int64_t column = 0;
+    for (; column + 4 <= columns; column += 4)
+      transpose_4x4(source + column, from_pitch, target + column * to_pitch, to_pitch);
+    for (; column < columns; ++column)
+      for (std::int64_t k = 0; k < 4; ++k)
+        target[column * to_pitch + k] = source[column + k * from_pitch];
+  }
   for (; row < rows; ++row)
     for (std::int64_t column = 0; column < columns; ++column)
       to[column * to_pitch + row] = from[row * from_pitch + column];
