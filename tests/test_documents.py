@@ -28,7 +28,7 @@ DOCUMENTS = [
 CODE = [
     f
     for f in FILES
-    if f.suffix in (".cpp", ".j2", ".toml") or f.name == "Makefile" or f.parent.name == ".ci"
+    if f.suffix in (".cpp", ".h", ".j2", ".toml") or f.name == "Makefile" or f.parent.name == ".ci"
 ]
 # the diary and the changes tell of files as they were then
 LIVING = [f for f in DOCUMENTS if f.name not in ("log.md", "CHANGELOG.md")]

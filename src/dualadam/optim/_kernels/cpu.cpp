@@ -1,6 +1,6 @@
 // The DualAdam step on the CPU in one pass over parameter, gradient and state: 28 bytes per float32
-// parameter. The interface is plain C: it needs no torch to build. _kernels/library.py finds it, and
-// tensors.h checks the tensors. stretch.h has the formulas, numbers.h the formats and the noise of
+// parameter. The interface is plain C: it needs no torch to build. _kernels/library.py loads it,
+// tensors.h checks the tensors, stretch.h has the formulas, numbers.h the formats and the noise of
 // _step/rounding.py.
 // Multiplies and adds are fused where the code says so and nowhere else, and the compiler has no
 // other freedom. Every instruction set and every split of the work therefore gives the same bits.
@@ -185,14 +185,14 @@ struct Settings {
   std::int32_t param_dtype, state_dtype, step_dtype, stochastic_rounding, instruction_set;
 };
 
-// Raise it when the arguments of a function change. _kernels/library.py compares it before any call.
+// Raise it when the arguments of a function change. _kernels/library.py compares it at loading.
 EXPORT std::int32_t dualadam_abi_version() { return 7; }
 
 EXPORT std::int32_t dualadam_instruction_set() { return best_instruction_set(); }
 
-// The tensors of the columns of params, grads, exp_avgs, exp_avg_sqs and steps, one after the other,
-// are replaced by their addresses, and sizes and shapes have what dualadam_step takes. The result is
-// that of read_alike; where it is 0, the tables are of no use.
+// The columns of params, grads, exp_avgs, exp_avg_sqs and steps stand one after the other. Their
+// tensors are replaced by their addresses, and sizes and shapes have what dualadam_step takes. The
+// result is that of read_alike; where it is 0, the tables are of no use.
 EXPORT std::int32_t dualadam_read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
                                         Shape* shapes, const Torch* torch,
                                         std::int32_t permuted_with_8_bits) {

@@ -70,7 +70,7 @@ INLINE Element<C> advance(C p, C g, C m, C v, const Coefficients<S, C>& c) {
 
 // ---- a block of elements ------------------------------------------------------------------------
 
-// One hash of 32 bits serves the three values of an element, in its lower 16 bits: m takes the lower
+// One hash of 32 bits serves the three values of an element, in its lower 16 bits: m takes the low
 // half, v the upper half, and p a sum of both, in which each half alone decides nothing.
 INLINE std::uint32_t m_noise(std::uint32_t hash) { return hash; }
 INLINE std::uint32_t v_noise(std::uint32_t hash) { return hash >> 16; }
@@ -260,7 +260,8 @@ INLINE void step_stretch(void* params, const void* grads, void* exp_avgs, void* 
     step_block<P, S, C, noisy, has_fma>(p + i, g + i, m_i, v_i, i, row);
   }
   if constexpr (std::is_same_v<S, Quantised>) {
-    if (i < end) step_quantised<P, noisy, has_fma>(p + i, g + i, at(m, i), at(v, i), i, end - i, row);
+    if (i < end)
+      step_quantised<P, noisy, has_fma>(p + i, g + i, at(m, i), at(v, i), i, end - i, row);
   } else {
     step_elements<P, S, C, noisy, has_fma>(p + i, g + i, m + i, v + i, i, end - i, row);
   }

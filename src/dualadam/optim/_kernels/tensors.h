@@ -68,10 +68,10 @@ struct Description {
 };
 
 // Replace the tensors by their addresses, and write the sizes of the first column and the shapes
-// that dualadam_step asks for. The last column has steps. 0: a column has two dtypes, the tensors of
-// a row do not fit each other, one is not dense, has no memory or is not on the device of the first,
-// or moments in 8 bits belong to a parameter that is not contiguous, unless that is permitted. 1:
-// they are alike. 2: they also lie, without the steps, at multiples of 16 bytes.
+// that dualadam_step asks for. The last column has steps. 0: a column has two dtypes, the tensors
+// of a row do not fit each other, one is not dense, has no memory or is not on the device of the
+// first, or moments in 8 bits belong to a parameter that is not contiguous, unless that is
+// permitted. 1: they are alike. 2: they also lie, without the steps, at multiples of 16 bytes.
 constexpr int COLUMNS = 5;
 inline std::int32_t read_alike(std::int64_t num_rows, void** tensors, std::int64_t* sizes,
                                Shape* shapes, const Torch& torch, bool permuted_with_8_bits) {
