@@ -9,6 +9,7 @@ from evidence_rows import FLATTER, SHARPER, Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from dualadam.harness.figures import COLOURS, STYLE
 from dualadam.harness.verdict import Verdict
@@ -78,9 +79,13 @@ def _draw_panel(ax: Axes, unit: str, rows: list[Row]) -> None:
         ax.set_xlim(max(low, -reach), min(high, reach))
     if unit == "ratio":
         ax.set_xscale("log")
+        low, high = ax.get_xlim()
+        is_narrow = high < 4 * low  # there a logarithmic axis would have one or two numbers
+        ax.xaxis.set_major_locator(
+            MaxNLocator(8, steps=[1, 2, 5, 10]) if is_narrow else LogLocator(subs=(1, 2, 5))
+        )
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
-        ax.xaxis.set_minor_formatter(lambda x, _: f"{x:g}")
-        ax.tick_params(axis="x", which="minor", labelsize=7)
     ax.set_yticks(range(len(rows)), [f"{r.study}\n{r.comparison}" for r in reversed(rows)])
     ax.tick_params(axis="y", labelsize=7)
     ax.set_ylim(-0.6, len(rows) - 0.4)
