@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from evidence_rows import Row, minus, over, ratio_of, shown, shown_ratio
+from evidence_rows import Row, minus, over, ratio_of, shown, shown_p, shown_ratio
 
 from dualadam.compare import stats
 from dualadam.compare.execution import read_records
@@ -68,7 +68,7 @@ def rivals(study: str, summary: Summary) -> Iterator[Row]:
             1 if other.optimizer == "Adam" else 2,
             study,
             comparison,
-            f"{shown(d)}; Holm p = {p:.3f}",
+            f"{shown(d)}; Holm p {shown_p(p)}",
             CLAIM_VERDICT[verdict],
             drawn=d,
             margin=summary.margin,
@@ -80,7 +80,7 @@ def nadam(study: str, summary: Summary) -> Iterator[Row]:
     for row in summary.arms:
         if row.optimizer == "NAdam" and (d := row.difference):
             comparison = f"{minus(row.arm, summary.control[row.block])}, {row.block}, for reference"
-            result = f"{shown(d)}; Holm p = {d.p_holm:.3f}"
+            result = f"{shown(d)}; Holm p {shown_p(d.p_holm)}"
             yield Row(2, study, comparison, result, row.verdict, drawn=d, margin=summary.margin)
 
 
@@ -208,7 +208,7 @@ def regime(study: str, summary: Summary) -> Iterator[Row]:
     for row in rows:
         d = row.difference
         assert d is not None
-        holm = "; primary" if row is summary.primary else f"; Holm p = {d.p_holm:.3f}"
+        holm = "; primary" if row is summary.primary else f"; Holm p {shown_p(d.p_holm)}"
         diverged = (
             f"; {row.diverged_points} of {row.num_points} points diverged"
             if row.diverged_points

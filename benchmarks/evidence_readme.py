@@ -52,7 +52,7 @@ SHOWN = {
         Shown("lr 0.001, CIFAR-10, ResNet-18", MINE, "at lr 0.001"),
     ],
     4: [
-        Shown("equal lr, digits", EIGENVALUE, "eigenvalue x, digits, equal lr"),
+        Shown("equal lr, digits", EIGENVALUE, "eigenvalue / control's, digits, equal lr"),
         Shown("equal loss, digits, eigenvalue", EIGENVALUE, "at equal loss"),
         Shown("equal lr, Fashion-MNIST", EIGENVALUE, "Fashion-MNIST"),
         Shown("equal loss, Fashion-MNIST, eigenvalue", EIGENVALUE, "at equal loss"),
@@ -76,7 +76,11 @@ SHOWN = {
     ],
     9: [
         Shown("mixed form, Fashion-MNIST", "MixLong - ", "mixed form - control"),
-        Shown("mixed form, Fashion-MNIST", "largest eigenvalue, MixLong ", "its eigenvalue x"),
+        Shown(
+            "mixed form, Fashion-MNIST",
+            "largest eigenvalue, MixLong ",
+            "its eigenvalue / control's",
+        ),
         Shown("character Transformer", "MixLong - ", "characters, nats"),
         Shown("bounded form, Fashion-MNIST", "BoundLong - ", "direction of the bounded form"),
     ],

@@ -51,6 +51,11 @@ def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> s
     )
 
 
+def shown_p(p: float) -> str:
+    """Return a p value behind its name, such as "= 0.040"."""
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
 def shown_verdict(row: Row) -> str:
     """Return the verdict as the page shows it: few seeds are a demonstration."""
     few = row.drawn is not None and 0 < row.drawn.n < MIN_SEEDS

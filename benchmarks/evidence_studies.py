@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evidence_comparisons import CLAIM_VERDICT, FLATNESS_MEASURES, flatness, load, log_ratios
-from evidence_rows import FLATTER, MEASURED, SHARPER, Row, minus, over, ratio_of, shown
+from evidence_rows import (
+    FLATTER,
+    MEASURED,
+    SHARPER,
+    Row,
+    minus,
+    over,
+    ratio_of,
+    shown,
+    shown_p,
+)
 
 from dualadam.compare import stats
 from dualadam.compare.execution import read_records
@@ -60,7 +70,7 @@ def difference(
         names, verdict = names[::-1], opposite.get(verdict, verdict)
     is_accuracy = summary.spec.judged_by.metric.unit == "%"
     unit, digits = ("points", 2) if is_accuracy else ("nats", 4)
-    p = "primary" if row is summary.primary else f"Holm p = {d.p_holm:.3f}"
+    p = "primary" if row is summary.primary else f"Holm p {shown_p(d.p_holm)}"
     low, high = d.judged
     alone = f"; seeds alone [{low:+.{digits}f}, {high:+.{digits}f}]" if d.with_choice else ""
     lost = f"; {row.diverged} of {d.n} judged runs diverged" if row.diverged else ""
@@ -199,7 +209,7 @@ def adjusted_together(rows: list[Row], titles: set[str]) -> list[Row]:
         decided = p < 1 - stats.LEVEL or row.verdict == Verdict.EQUIVALENT
         result[k] = replace(
             row,
-            result=f"{row.result}; Holm p over the regimes = {p:.3f}",
+            result=f"{row.result}; Holm p over the regimes {shown_p(p)}",
             verdict=row.verdict if decided else Verdict.NOT_DECIDED,
         )
     return result

@@ -28,9 +28,7 @@ class Tables(NamedTuple):
 
     sizes: array[int]
     addresses: array[int]  # of all parameters, then of all gradients, ...
-    shapes: array[
-        int
-    ]  # struct Shape of permuted.h for each parameter; 0 stand for a contiguous one
+    shapes: array[int]  # struct Shape of permuted.h for each parameter, or 0 for a contiguous one
     aligned: bool  # all tensors but the steps lie at multiples of 16 bytes
     kept: tuple[array[int], ...] = ()  # what the shapes point to
 
