@@ -65,3 +65,20 @@ def test_a_float16_gradient_whose_square_overflows_float16_is_squared_in_float32
     torch.testing.assert_close(
         weight.detach(), torch.full((2,), 0.9, dtype=torch.float16)
     )  # Adam's first step is lr
+
+
+@pytest.mark.parametrize("path", [{"foreach": False}, {"foreach": True}, {"fused": True}])
+def test_a_state_dtype_that_is_set_by_hand_after_a_step_is_refused(path: dict[str, bool]) -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    p.grad = torch.ones(3)
+    optimizer = DualAdam([p], **path)
+    optimizer.step()
+    optimizer.param_groups[0]["state_dtype"] = torch.bfloat16
+    before = p.detach().clone()
+    with pytest.raises(RuntimeError, match="state_dtype of a group is now torch.bfloat16, and was"):
+        optimizer.step()
+    assert torch.equal(p, before)
+    saved = optimizer.state_dict()
+    optimizer.load_state_dict(saved)  # as the message says
+    optimizer.step()
+    assert optimizer.state[p]["exp_avg"].dtype == torch.bfloat16

@@ -189,6 +189,15 @@ def require_storable(group: Mapping[str, Any]) -> None:
         raise ValueError(f"state_dtype must be None for complex parameters, got {state_dtype}.")
 
 
+def state_dtype_changed(group: Mapping[str, Any]) -> RuntimeError:
+    """Return the error of a group whose state_dtype was set by hand after a step."""
+    return RuntimeError(
+        f"state_dtype of a group is now {group['state_dtype']!r}, and was another one when "
+        "its parameters took their first step. Change it in the groups of state_dict(), "
+        "and load that: the moments are converted."
+    )
+
+
 def check_storage(group: Mapping[str, Any]) -> None:
     """Refuse what no state can be stored in; warn if nothing is rounded stochastically."""
     require_storable(group)

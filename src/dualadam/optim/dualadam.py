@@ -33,10 +33,17 @@ from dualadam.optim.checks import (
     check_settings,
     check_storage,
     require_storable,
+    state_dtype_changed,
 )
 from dualadam.optim.loading import completed_loading
 from dualadam.optim.schedule import HAND_OVER_KEYS, with_switch_rate
-from dualadam.optim.state import moment_names, new_state, restored_step, state_dtype_name
+from dualadam.optim.state import (
+    moment_dtype,
+    moment_names,
+    new_state,
+    restored_step,
+    state_dtype_name,
+)
 
 # torch 2.13 renamed its check that a captured step is a capturable one
 _HEALTH_CHECKS = ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check")
@@ -180,11 +187,10 @@ class _AdamBase(Optimizer):
             for column, name in zip((exp_avgs, exp_avg_sqs), moment_names(group), strict=True):
                 column.extend(map(itemgetter(name), states))
         except KeyError:
-            raise RuntimeError(
-                f"state_dtype of a group is now {group['state_dtype']!r}, and was another one when "
-                "its parameters took their first step. Change it in the groups of state_dict(), "
-                "and load that: the moments are converted."
-            ) from None
+            raise state_dtype_changed(group) from None
+        is_chosen = group["state_dtype"] is not None and bool(params)
+        if is_chosen and exp_avgs[0].dtype != moment_dtype(params[0], group):
+            raise state_dtype_changed(group)
         steps.extend(map(STEP, states))
         if group["differentiable"] and any(step.requires_grad for step in steps):
             raise RuntimeError("`requires_grad` is not supported for `step` in differentiable mode")

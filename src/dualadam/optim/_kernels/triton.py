@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib.util
 import struct
+import threading
 from array import array
 from collections import OrderedDict, defaultdict
 from operator import or_
@@ -70,6 +71,7 @@ class Launch(NamedTuple):
 
 
 _tables: OrderedDict[tuple, Table] = OrderedDict()
+_lock = threading.Lock()  # of the tables: optimizers may step in several threads
 _captured: list[Table] = []  # for the life of the process: a replay may come at any time
 
 
@@ -216,22 +218,23 @@ def find_table(tables: Tables, places: list[int], launch: Launch) -> Table:
     if device.type != "cuda":
         return make_table(numbers, launch, pinned=False)
     key = (numbers.tobytes(), launch, chunk, torch.cuda.current_stream(device).cuda_stream)
-    table = _tables.get(key)
-    if torch.cuda.is_current_stream_capturing():
-        table = (
-            table
-            or next((t for k, t in _tables.items() if k[:3] == key[:3]), None)
-            or make_table(numbers, launch, pinned=False)
-        )
-        _captured.append(table)
+    with _lock:
+        table = _tables.get(key)
+        if torch.cuda.is_current_stream_capturing():
+            table = (
+                table
+                or next((t for k, t in _tables.items() if k[:3] == key[:3]), None)
+                or make_table(numbers, launch, pinned=False)
+            )
+            _captured.append(table)
+            return table
+        if table is None:
+            # torch reuses pinned memory only after the copy, and the device's in stream order
+            table = _tables[key] = make_table(numbers, launch, pinned=True)
+        _tables.move_to_end(key)
+        if len(_tables) > MAX_TABLES:
+            _tables.popitem(last=False)
         return table
-    if table is None:
-        # torch reuses pinned memory only after the copy, and device memory in this stream's order
-        table = _tables[key] = make_table(numbers, launch, pinned=True)
-    _tables.move_to_end(key)
-    if len(_tables) > MAX_TABLES:
-        _tables.popitem(last=False)
-    return table
 
 
 def make_table(numbers: array[int], launch: Launch, pinned: bool) -> Table:
