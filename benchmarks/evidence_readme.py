@@ -33,10 +33,10 @@ MINE, EIGENVALUE = "DualAdam - ", "largest eigenvalue, DualAdam"
 SHOWN = {
     1: [
         Shown("digits", "DualAdam - Adam,", "digits"),
-        Shown("variants, digits", "DualAdam - Adam,", "digits again"),
+        Shown("variants, digits", "DualAdam - Adam,", "again"),
         Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
         Shown("published regime, CIFAR-10, ResNet-18", "DualAdam - Adam,", "ResNet-18"),
-        Shown("lr 0.001, CIFAR-10, ResNet-18", "DualAdam - Adam,", "at lr 0.001"),
+        Shown("lr 0.001, CIFAR-10, ResNet-18", "DualAdam - Adam,", "lr 0.001"),
     ],
     2: [
         Shown("variants, digits", "(SOAP + warm-up)", "SOAP - control, digits"),
@@ -56,6 +56,9 @@ SHOWN = {
         Shown("equal loss, digits, eigenvalue", EIGENVALUE, "at equal loss"),
         Shown("equal lr, Fashion-MNIST", EIGENVALUE, "Fashion-MNIST"),
         Shown("equal loss, Fashion-MNIST, eigenvalue", EIGENVALUE, "at equal loss"),
+        Shown(
+            "equal loss, Fashion-MNIST, sharpness", "adaptive SAM sharpness, DualAdam", "sharpness"
+        ),
     ],
     6: [
         Shown("digits", "InvAdam - ", "digits"),
@@ -75,13 +78,13 @@ SHOWN = {
         Shown("20 % wrong labels, Fashion-MNIST", MINE, "wrong labels"),
     ],
     9: [
-        Shown("mixed form, Fashion-MNIST", "MixLong - ", "mixed form - control"),
+        Shown("mixed form, Fashion-MNIST", "MixLong - ", "mixed form"),
         Shown(
             "mixed form, Fashion-MNIST",
             "largest eigenvalue, MixLong ",
-            "its eigenvalue / control's",
+            "its eigenvalue, as a ratio",
         ),
-        Shown("character Transformer", "MixLong - ", "characters, nats"),
+        Shown("character Transformer", "MixLong - ", "on characters"),
         Shown("bounded form, Fashion-MNIST", "BoundLong - ", "direction of the bounded form"),
     ],
     10: [
@@ -113,10 +116,9 @@ def readme_part(rows: list[Row]) -> str:
                 f"{text[0].upper()}{text[1:]}.", WIDTH, initial_indent="  ", subsequent_indent="  "
             )
     missing = sum(study.title not in {row.study for row in rows} for study in STUDIES)
-    if missing:
-        lines.append(
-            f"* {missing} registered studies are not finished; the evidence page names them."
-        )
+    unfinished = f" and {missing} registered studies unfinished" if missing else ""
+    page = "[the evidence page](docs/evidence.md) has all"
+    lines.append(f"\nNetworks are small, runs short{unfinished}: {page}.")
     return "\n".join(lines).replace(NO_BREAK, " ") + "\n"
 
 

@@ -75,7 +75,7 @@ def test_a_state_dtype_that_is_set_by_hand_after_a_step_is_refused(path: dict[st
     optimizer.step()
     optimizer.param_groups[0]["state_dtype"] = torch.bfloat16
     before = p.detach().clone()
-    with pytest.raises(RuntimeError, match="state_dtype of a group is now torch.bfloat16, and was"):
+    with pytest.raises(RuntimeError, match=r"of a group is now torch\.bfloat16, and was"):
         optimizer.step()
     assert torch.equal(p, before)
     saved = optimizer.state_dict()
