@@ -78,14 +78,10 @@ SHOWN = {
         Shown("20 % wrong labels, Fashion-MNIST", MINE, "wrong labels"),
     ],
     9: [
-        Shown("mixed form, Fashion-MNIST", "MixLong - ", "mixed form"),
-        Shown(
-            "mixed form, Fashion-MNIST",
-            "largest eigenvalue, MixLong ",
-            "its eigenvalue, as a ratio",
-        ),
+        Shown("mixed form, CIFAR-10", "MixLong - ", "CIFAR-10"),
+        Shown("mixed form, Fashion-MNIST", "MixLong - ", "Fashion-MNIST"),
         Shown("character Transformer", "MixLong - ", "on characters"),
-        Shown("bounded form, Fashion-MNIST", "BoundLong - ", "direction of the bounded form"),
+        Shown("bounded form, Fashion-MNIST", "BoundLong - ", "bounded form's direction"),
     ],
     10: [
         Shown("replayed schedules, Fashion-MNIST", MINE, "DualAdam - Adam with its schedule"),
