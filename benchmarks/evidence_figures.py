@@ -82,7 +82,9 @@ def _draw_panel(ax: Axes, unit: str, rows: list[Row]) -> None:
         low, high = ax.get_xlim()
         is_narrow = high < 4 * low  # there a logarithmic axis would have one or two numbers
         ax.xaxis.set_major_locator(
-            MaxNLocator(8, steps=[1, 2, 5, 10]) if is_narrow else LogLocator(subs=(1, 2, 5))
+            MaxNLocator(8, steps=[1, 2, 5, 10])
+            if is_narrow
+            else LogLocator(subs=(1, 1.5, 2, 3, 5, 7))
         )
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")

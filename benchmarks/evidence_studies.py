@@ -54,11 +54,17 @@ def load_pair(folder: Path, arm: str, against: str) -> Summary:
 
 
 def difference(
-    claim: int, title: str, summary: Summary, row: ArmSummary, *, flipped: bool = False
+    claim: int,
+    title: str,
+    summary: Summary,
+    row: ArmSummary,
+    *,
+    flipped: bool = False,
+    registered: bool = True,
 ) -> Row:
     """Return the row of an arm's difference from its control, as the study's report has it.
 
-    Flipped, it is control - arm.
+    Flipped, it is control - arm. A comparison that was not registered says so.
     """
     d, verdict = row.difference, row.verdict
     assert d is not None
@@ -71,6 +77,8 @@ def difference(
     is_accuracy = summary.spec.judged_by.metric.unit == "%"
     unit, digits = ("points", 2) if is_accuracy else ("nats", 4)
     p = "primary" if row is summary.primary else f"Holm p {shown_p(d.p_holm)}"
+    if not registered:
+        p = "not registered, not adjusted"
     low, high = d.judged
     alone = f"; seeds alone [{low:+.{digits}f}, {high:+.{digits}f}]" if d.with_choice else ""
     lost = f"; {row.diverged} of {d.n} judged runs diverged" if row.diverged else ""
@@ -107,7 +115,7 @@ def against_adam(claim: int) -> Callable[[str, Path], Iterator[Row]]:
 
     def rows(title: str, folder: Path) -> Iterator[Row]:
         summary = load_pair(folder, "DualAdam", "Adam")
-        yield difference(1, title, summary, summary.primary)
+        yield difference(1, title, summary, summary.primary, registered=False)
         summary = load(folder)
         for row in summary.arms:
             if row.difference:

@@ -484,3 +484,21 @@ def test_the_layouts_include_tensors_with_gaps_and_empty_ones():
         params, optimizer = trained("loop", values=values)
         assert all(p.isfinite().all() for p in params), name
         assert len(optimizer.state) == len(params)
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+def test_a_state_loaded_from_8_bits_lies_in_memory_as_its_parameter(state_dtype: str | None):
+    value = torch.randn(8, 16, 3, 3, generator=torch.Generator().manual_seed(0))
+    param = torch.nn.Parameter(value.to(memory_format=torch.channels_last))
+    param.grad = torch.ones_like(param)
+    in_8_bits = DualAdam([param], state_dtype="uint8", stochastic_rounding=True)
+    in_8_bits.step()
+    saved = in_8_bits.state_dict()
+    saved["param_groups"][0]["state_dtype"] = state_dtype
+    loaded = DualAdam([param])
+    loaded.load_state_dict(saved)
+    expected = moments_of(in_8_bits.state[param], param)
+    for key in MOMENTS:
+        moment = loaded.state[param][key]
+        assert moment.stride() == param.stride()
+        assert torch.equal(moment, getattr(expected, key).to(moment.dtype))

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import _get_scalar_dtype
 
 from dualadam.optim._step.quantised import (
+    is_quantised,
     numbers_of,
     quantised,
     shape_in_words,
@@ -139,7 +140,10 @@ def converted(key: str, moment: Tensor, param: Tensor, dtype: torch.dtype) -> Te
         return moment
     signed = key == "exp_avg"
     numbers = numbers_of(moment, param, signed)
-    return quantised(numbers, signed) if dtype == torch.uint8 else numbers.to(dtype)
+    if dtype == torch.uint8:
+        return quantised(numbers, signed)
+    # in the parameter's order of memory, which torch's fused step takes for granted
+    return new_moment(param, dtype).copy_(numbers) if is_quantised(moment) else numbers.to(dtype)
 
 
 def moment_dtype(param: Tensor, group: Mapping[str, Any]) -> torch.dtype:
