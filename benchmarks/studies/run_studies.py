@@ -43,6 +43,8 @@ NAMES = (  # the cheap ones first
     "published-regime_cifar10",
     "inverse-decay_cifar10",
     "cifar10-again",
+    "mix-again_cifar10",
+    "wrong-labels-again_fashion-mnist",
     "replay_fashion-mnist",  # with the schedules of a finished variants_fashion-mnist
     "characters_uint8-state",  # not one of the eight: it decides about the state in 8 bits
     "published-regime_cifar10_resnet18",

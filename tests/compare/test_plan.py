@@ -103,6 +103,15 @@ def test_every_arm_has_the_same_budget_and_no_seed_is_in_both_phases():
     assert not {r.seed for r in tuning} & {r.seed for r in judged}
 
 
+def test_a_replication_is_judged_on_seeds_of_its_own():
+    later = parse_spec(DIGITS.replace("\nseeds = 5", "\nseeds = 5\nfirst_seed = 1000"))
+    plan, first = make_plan(later), make_plan(parse_spec(DIGITS))
+    judged = [p.judged_runs(dict.fromkeys(p.settings, 0)) for p in (plan, first)]
+    assert [run.seed for run in judged[0]] == [1000 + run.seed for run in judged[1]]
+    assert {run.seed for run in judged[0]} == set(range(1000, 1005))
+    assert plan.tuning_runs == first.tuning_runs
+
+
 def test_keys_tell_all_runs_apart_and_are_the_same_in_every_process():
     plan = make_plan(load_spec("digits"))
     runs = [*plan.tuning_runs, *plan.judged_runs(dict.fromkeys(plan.settings, 0))]

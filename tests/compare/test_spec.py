@@ -43,6 +43,17 @@ REFUSED = [
     ("\nseeds = 5", "\nseeds = 5.5", "line 11: seeds must be a valid integer, got 5.5."),
     ("\nseeds = 5", "\nseeds = true", "line 11: seeds must be a valid integer, got True."),
     ("\nseeds = 5", "", "seeds is missing."),
+    (
+        "\nseeds = 5",
+        "\nseeds = 5\nfirst_seed = 9996",
+        "line 12: first_seed must be at most 9,995 with seeds = 5: tuning seeds begin at 10,000; "
+        "got 9,996.",
+    ),
+    (
+        "\nseeds = 5",
+        "\nseeds = 5\nfirst_seed = 10000",
+        "line 12: first_seed must be less than 10000, got 10000.",
+    ),
     ("margin = 0.5", "margin = nan", "line 16: primary.margin must be a finite number, got nan."),
     ("margin = 0.5", "margin = -0.5", "line 16: primary.margin must be greater than 0, got -0.5."),
     (

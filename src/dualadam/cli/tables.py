@@ -36,9 +36,10 @@ def print_plan(plan: Plan, console: Console) -> None:
             table.add_row(arm.name, f"{shown}; and {more:,} more" if more > 0 else shown)
         console.print(table)
     judged = plan.num_runs - plan.num_tuning_runs
+    since = f", from {spec.first_seed:,} on" if spec.first_seed else ""
     console.print(
         f"{plan.num_tuning_runs:,} tuning runs, then {judged:,} judged runs "
-        f"({spec.seeds} paired seeds per arm)."
+        f"({spec.seeds} paired seeds per arm{since})."
     )
     console.print(
         f"Decided by: {minus(spec.primary.arm, spec.primary.against)}, the 95 % interval of the "

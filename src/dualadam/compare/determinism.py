@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from dualadam.compare.execution import RUNS_FILE
-from dualadam.compare.plan import TUNING_SEED, Plan
+from dualadam.compare.plan import Plan
 from dualadam.compare.run import Run
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import TUNING_SEED, Spec
 from dualadam.compare.training import Training, task_of
 from dualadam.errors import InvalidValueError
 from dualadam.harness.isolation import call_isolated

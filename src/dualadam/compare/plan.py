@@ -10,10 +10,9 @@ from typing import Any, Literal
 from dualadam.compare.control import reference_lr
 from dualadam.compare.points import ArmKey, draw_points
 from dualadam.compare.run import Record, Run
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import TUNING_SEED, Spec
 from dualadam.compare.spec_tables import Arm, Block
 
-TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs 0, 1, ...
 Trials = dict[int, list[tuple[float, float]]]  # trial -> (score, -loss) of each tuning seed
 
 
@@ -102,7 +101,7 @@ class Plan:
         """Return every arm at its best point, on the paired seeds."""
         return [
             self.run("judge", block, arm, winners[block.name, arm.name], seed)
-            for seed in range(self.spec.seeds)
+            for seed in self.spec.judged_seeds
             for block in self.spec.block
             for arm in block.arm
         ]

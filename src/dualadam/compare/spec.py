@@ -45,6 +45,8 @@ LOOP_KEYS = (
 )
 
 
+TUNING_SEED = 10_000  # tuning uses the seeds from here on, judged runs those below
+
 # what a key meant in the ``spec.json`` of a study from before there was the key
 OLDER = {"decay": "times lr", "sampler": "halton", "interval": "judged seeds", "fused": False}
 RECORDED = {"recorded": True}  # the context in which pydantic reads the spec of a study's folder
@@ -103,6 +105,7 @@ class Spec(Table):
         sampler_seed: of the sequence of points.
         extended: ranges that were widened after the first points were tuned, see ``extend.py``.
         seeds: judged runs per arm, paired.
+        first_seed: of the judged runs; a replication judges on seeds that no study has used.
         interval: what decides: the judged seeds with the noise of the choice of settings, which
             needs at least 3 tuning seeds, or the judged seeds alone.
         primary: the comparison that the study decides.
@@ -144,6 +147,7 @@ class Spec(Table):
     extended: list[Extension] = Field(default=[])
     sampler_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
     seeds: Annotated[int, Field(ge=2, le=10_000)]
+    first_seed: Annotated[int, Field(ge=0, lt=TUNING_SEED)] = 0
     interval: Literal["with choice", "judged seeds"] = "with choice"
     primary: Primary
     block: Annotated[list[Block], Field(min_length=1, max_length=20)]
@@ -204,6 +208,14 @@ class Spec(Table):
         if self.accumulate > self.batch_size:
             message = f"must be at most batch_size, {self.batch_size}, got {self.accumulate}"
             refuse(message, "accumulate")
+        return self
+
+    @model_validator(mode="after")
+    def _judged_seeds_are_not_tuning_seeds(self) -> Spec:
+        if self.first_seed + self.seeds > TUNING_SEED:
+            highest = TUNING_SEED - self.seeds
+            message = f"must be at most {highest:,} with seeds = {self.seeds:,}: tuning seeds begin"
+            refuse(f"{message} at {TUNING_SEED:,}; got {self.first_seed:,}", "first_seed")
         return self
 
     @model_validator(mode="after")
@@ -275,6 +287,11 @@ class Spec(Table):
     def primary_block(self) -> Block:
         """The block of the primary comparison."""
         return next((b for b in self.block if b.name == self.primary.block), self.block[0])
+
+    @property
+    def judged_seeds(self) -> range:
+        """The seeds of the judged runs."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def judged_by(self) -> JudgedBy:
