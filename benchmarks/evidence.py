@@ -3,7 +3,8 @@
     python benchmarks/evidence.py
 
 What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md,
-0041-the-eight-studies.md and 0042-resnet-18-on-a-gpu.md.
+0041-the-eight-studies.md, 0042-resnet-18-on-a-gpu.md and
+0043-two-leads-and-three-smaller-studies.md.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from evidence_comparisons import (
 )
 from evidence_escapes import escapes, networks
 from evidence_figures import write_figures
+from evidence_flatness import with_both_measures
 from evidence_notes import ANSWERS, CLAIMS, INTRODUCTION, NOTES, SENSITIVITY
 from evidence_readme import README, readme_part, with_part
 from evidence_rows import Row, shown_verdict
@@ -75,7 +77,7 @@ def rows_and_studies() -> tuple[list[Row], dict[str, Summary], dict[str, Path]]:
             folders[study.title] = folder
             rows += study.rows(study.title, folder)
     regimes = {study.title for study in STUDIES if study.name.startswith(REGIME)}
-    rows = adjusted_together(rows, regimes)
+    rows = with_both_measures(adjusted_together(rows, regimes))
     return sorted(rows, key=lambda row: row.claim), summaries, folders
 
 

@@ -204,7 +204,8 @@ def regime(study: str, summary: Summary) -> Iterator[Row]:
             f"not by the rule, Holm-adjusted and beyond the margin: {sure}"
         )
         verdict = Verdict.HELD if different else Verdict.NOT_DECIDED
-        yield Row(8, study, f"the inverse part begins to matter, {block}", result, verdict)
+        name = f"the inverse part begins to matter, {block}"
+        yield Row(8, study, name, result, verdict, seeds=summary.spec.seeds)
     for row in rows:
         d = row.difference
         assert d is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-from evidence_rows import FLATTER, SHARPER, Row
+from evidence_rows import FLATTER, HIGHER, LOWER, SHARPER, Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,9 +20,11 @@ VERDICT_COLOURS = {
     Verdict.HELD: GREEN,
     Verdict.BETTER: GREEN,
     FLATTER: GREEN,
+    LOWER: GREEN,
     Verdict.NOT_HELD: RED,
     Verdict.WORSE: RED,
     SHARPER: RED,
+    HIGHER: RED,
     Verdict.EQUIVALENT: BLUE,
 }  # of any other verdict: grey
 AXES = {  # unit of a row: label of its axis, and where nothing differs

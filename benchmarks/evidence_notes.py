@@ -12,8 +12,10 @@ differences, and a row per comparison.
 `python benchmarks/evidence.py` draws the page, its figures and the README's summary from the
 records.
 What decides a row was fixed before the runs, in [decision 12](decisions/0012-first-studies.md) for
-the first studies, in [decision 42](decisions/0042-resnet-18-on-a-gpu.md) for ResNet-18 and in
-[decision 41](decisions/0041-the-eight-studies.md) for the others, under the [rules of
+the first studies, in [decision 42](decisions/0042-resnet-18-on-a-gpu.md) for ResNet-18, in
+[decision 43](decisions/0043-two-leads-and-three-smaller-studies.md) for the two studies "again" of
+a lead and for what was changed in three others before they ran, and in
+[decision 41](decisions/0041-the-eight-studies.md) for the rest, under the [rules of
 evidence](../CONTRIBUTING.md#the-rules-of-evidence).
 
 * The control is Adam or AdamW with a linear warm-up over 1 / switch_rate steps.
@@ -32,6 +34,15 @@ evidence](../CONTRIBUTING.md#the-rules-of-evidence).
 * The hand-over is the first 1 / switch_rate steps, in which DualAdam goes from InvAdam to Adam.
 * MixLong and BoundLong are [forms of the idea without its
   scale](../benchmarks/studies/scale_free.py).
+  With Adam's direction a = m / r and alpha, which falls from 1 to 0 early in the run, MixLong steps
+  along (1 - alpha) a + alpha m r, where m r is scaled to the size of a in each tensor.
+  BoundLong steps along a (1 - alpha + alpha w), where w is r² over its mean in the tensor, at most
+  2.
+  MixLongSize and BoundLongSize have the size of these steps and Adam's direction,
+  BoundLongDirection has the direction of BoundLong and Adam's size.
+* *Lower* and *higher* are what one measure of flatness says; by decision 41 an arm is *flatter* or
+  *sharper* only where the largest eigenvalue and the adaptive sharpness say so, and the row "both
+  measures" decides.
 * In a figure, an interval many times as wide as the others goes on outside.
 * An interval that contains 0, or a ratio's that contains 1, says so.
 * In the first studies (digits; Fashion-MNIST, 6,000 and 2,000 images; CIFAR-10, 10,000 images;
@@ -134,7 +145,6 @@ So the studies "equal lr" have one learning rate and one hand-over for all arms,
 "equal loss" end each run where its training loss reaches a target.
 On the digits, 20 % more learning rate, an ordinary knob, moves the curvature by a quarter; DualAdam
 does not move it.
-By the rule of decision 41 an arm is flatter or sharper in a study only where both measures say so:
 MixLong is sharper on the digits at equal learning rate, and not decided elsewhere.
 A verdict *equivalent* is an interval within the registered margin of 10 %.
 On Fashion-MNIST at equal loss the adaptive sharpness does not even show 20 % more learning rate, so
@@ -198,8 +208,6 @@ that both tried: 57.93 against 57.61 at the best ones, and 57.77 at MixLong's.
 So the gain may be one of the chosen settings; it is not replicated yet.
 Flatter and better would need both measures of flatness: the largest eigenvalue is lower there, the
 adaptive sharpness is not decided.
-MixLongSize and BoundLongSize have the size of the steps of MixLong and BoundLong, and Adam's
-direction.
 The three bounded forms chose the same settings, so the interval over the seeds alone compares them
 at these settings: [-0.09, -0.00] for the direction, which is no gain.
 Each arm is measured at its own tuned setting, so its curvature is also that of its learning rate;

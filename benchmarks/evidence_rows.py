@@ -11,6 +11,7 @@ from dualadam.compare.summary import MIN_SEEDS
 
 MEASURED = "measured"  # what a row says that compares nothing
 FLATTER, SHARPER = "flatter", "sharper"  # verdicts of an arm about which the paper claims nothing
+LOWER, HIGHER = "lower", "higher"  # what one measure of flatness says; two of them decide
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Row:
         study: as the page names it.
         comparison: what is compared.
         result: with its interval, as text.
-        verdict: one of ``Verdict``, FLATTER, SHARPER, MEASURED, or "not run".
+        verdict: one of ``Verdict``, FLATTER, SHARPER, LOWER, HIGHER, MEASURED, or "not run".
         drawn: the interval in the figure; None for a row without one.
         unit: of ``drawn``; rows of one unit share a panel.
         margin: of equivalence, in that unit; that of a ratio is a factor above 1.
+        decides: whether the verdict is that of a study, and not a part of one.
+        seeds: behind a verdict without ``drawn``; None where none are counted.
     """
 
     claim: int
@@ -36,6 +39,8 @@ class Row:
     drawn: stats.Interval | None = None
     unit: str = "points"
     margin: float | None = None
+    decides: bool = True
+    seeds: int | None = None
 
 
 def shown(interval: stats.Interval, unit: str = " points", digits: int = 2) -> str:
@@ -58,8 +63,10 @@ def shown_p(p: float) -> str:
 
 def shown_verdict(row: Row) -> str:
     """Return the verdict as the page shows it: few seeds are a demonstration."""
-    few = row.drawn is not None and 0 < row.drawn.n < MIN_SEEDS
-    return f"demonstration ({row.verdict})" if few else f"**{row.verdict}**"
+    seeds = row.drawn.n if row.drawn else row.seeds
+    if seeds and seeds < MIN_SEEDS:
+        return f"demonstration ({row.verdict})"
+    return f"**{row.verdict}**" if row.decides else row.verdict
 
 
 def ratio_of(logs: stats.Interval, base: float = np.e) -> stats.Interval:

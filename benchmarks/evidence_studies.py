@@ -1,4 +1,4 @@
-"""The rows of docs/evidence.md that come from the studies of decisions 41 and 42."""
+"""The rows of docs/evidence.md that come from the studies of decisions 41 to 43."""
 
 from __future__ import annotations
 
@@ -6,18 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evidence_comparisons import CLAIM_VERDICT, FLATNESS_MEASURES, flatness, load, log_ratios
-from evidence_rows import (
-    FLATTER,
-    MEASURED,
-    SHARPER,
-    Row,
-    minus,
-    over,
-    ratio_of,
-    shown,
-    shown_p,
-)
+from evidence_comparisons import CLAIM_VERDICT, load
+from evidence_flatness import flat_at_equal_loss, flat_at_equal_lr
+from evidence_rows import MEASURED, Row, minus, shown, shown_p
 
 from dualadam.compare import stats
 from dualadam.compare.execution import read_records
@@ -27,7 +18,8 @@ from dualadam.harness.verdict import Verdict
 
 # forms of the paper's idea: that one of them is better is a claim, which a study holds or not
 IDEA = ("DualAdam", "InvAdam", "MixLong", "BoundLong", "BoundLongDirection")
-FLATNESS_MARGIN = 1.1  # a factor
+# claim 6 is that InvAdam alone is worse
+WORSE_IS_THE_CLAIM = {Verdict.WORSE: Verdict.HELD, Verdict.BETTER: Verdict.NOT_HELD}
 REGIME = "regime-"  # the studies whose primary comparisons are Holm-adjusted together
 
 
@@ -69,6 +61,7 @@ def difference(
     d, verdict = row.difference, row.verdict
     assert d is not None
     names = row.arm, summary.control[row.block]
+    verdicts = WORSE_IS_THE_CLAIM if claim == 6 else CLAIM_VERDICT
     if flipped:
         low, high = d.judged
         d = replace(d, mean=-d.mean, low=-d.high, high=-d.low, judged=(-high, -low))
@@ -87,7 +80,7 @@ def difference(
         title,
         f"{minus(*names)}, {row.block}",
         f"{shown(d, f' {unit}', digits)}; {p}{alone}{lost}",
-        CLAIM_VERDICT.get(verdict, verdict) if names[0] in IDEA else verdict,
+        verdicts.get(verdict, verdict) if names[0] in IDEA else verdict,
         drawn=d,
         unit=unit,
         margin=summary.margin,
@@ -106,28 +99,53 @@ def differences(claim: int, *arms: str) -> Callable[[str, Path], Iterator[Row]]:
     return rows
 
 
-def against_adam(claim: int) -> Callable[[str, Path], Iterator[Row]]:
-    """Return rows of studies 1 and 6, and of the study of ResNet-18.
+def rivals(title: str, folder: Path) -> Iterator[Row]:
+    """Each arm against the control: claim 1 has Adam, claim 3 DualAdam, claim 2 the rest."""
+    summary = load(folder)
+    for row in summary.arms:
+        if row.difference:
+            about = {"Adam": 1, "DualAdam": 3}.get(row.arm, 2)
+            yield difference(about, title, summary, row, flipped=row.arm == "Adam")
 
-    Claim 1 has Adam, claim 3 DualAdam, the given one the rest. Claim 1 holds both DualAdam - Adam
-    and control - Adam, since the warm-up alone may be the gain.
+
+def against_adam(title: str, folder: Path) -> Iterator[Row]:
+    """Studies 1 and 6, and that of ResNet-18.
+
+    Claim 1 holds both DualAdam - Adam and control - Adam, since the warm-up alone may be the gain.
+    """
+    summary = load_pair(folder, "DualAdam", "Adam")
+    yield difference(1, title, summary, summary.primary, registered=False)
+    yield from rivals(title, folder)
+
+
+def again(claim: int) -> Callable[[str, Path], Iterator[Row]]:
+    """Return rows of decision 43: a lead on new seeds replicates if its interval is above 0.
+
+    Where MixLong is judged, MixLong - MixLongSize decides only after that.
     """
 
     def rows(title: str, folder: Path) -> Iterator[Row]:
-        summary = load_pair(folder, "DualAdam", "Adam")
-        yield difference(1, title, summary, summary.primary, registered=False)
         summary = load(folder)
+        replicates = summary.primary.difference.low > 0  # type: ignore[union-attr]
+        outcome = "it replicates" if replicates else "it does not replicate"
         for row in summary.arms:
             if row.difference:
-                about = {"Adam": 1, "DualAdam": 3}.get(row.arm, claim)
-                yield difference(about, title, summary, row, flipped=row.arm == "Adam")
+                found = difference(claim, title, summary, row)
+                if row is summary.primary:
+                    found = replace(found, result=f"{found.result}; {outcome}")
+                yield found
+        if "MixLongSize" in {row.arm for row in summary.arms}:
+            summary = load_pair(folder, "MixLong", "MixLongSize")
+            found = difference(claim, title, summary, summary.primary)
+            second = "second" if replicates else "second, decides nothing"
+            yield replace(found, result=found.result.replace("primary", second), decides=replicates)
 
     return rows
 
 
 def with_shares(title: str, folder: Path) -> Iterator[Row]:
     """Study 6 on Fashion-MNIST: its differences, and the shares that no schedule explains."""
-    yield from against_adam(2)(title, folder)
+    yield from against_adam(title, folder)
     for row in load(folder).arms:
         shares = [r.shadow.mean_unexplained for r in row.judged if r.shadow]
         found = stats.mean_interval([share for share in shares if share is not None])
@@ -142,59 +160,12 @@ def characters(title: str, folder: Path) -> Iterator[Row]:
         yield replace(row, claim=9) if row.comparison.startswith("MixLong ") else row
 
 
-def flat_at_equal_lr(claim: int) -> Callable[[str, Path], Iterator[Row]]:
-    """Return rows of the ratio of each measure of flatness, every arm over the control."""
-
-    def rows(title: str, folder: Path) -> Iterator[Row]:
-        summary = load(folder)
-        arms = {row.key: row for row in summary.arms}
-        for row in summary.arms:
-            control = arms[row.block, summary.control[row.block]]
-            for measure, name in FLATNESS_MEASURES.items() if row is not control else ():
-                logs = list(log_ratios(row, control, measure))
-                if len(logs) >= stats.MIN_FOR_INTERVAL:
-                    found = ratio_of(stats.mean_interval(logs))
-                    yield flatness_of(
-                        row, claim, title, f"{name}, {over(row.arm, control.arm)}", found
-                    )
-
-    return rows
-
-
-def flat_at_equal_loss(measure: str) -> Callable[[str, Path], Iterator[Row]]:
-    """Return rows of the ratio of a measure at equal training loss, where log10 is the score."""
-
-    def rows(title: str, folder: Path) -> Iterator[Row]:
-        summary = load(folder)
-        for row in summary.arms:
-            if d := row.difference:
-                # lower is better, so the study's difference has the other sign
-                logs = stats.Interval(-d.mean, -d.high, -d.low, d.n)
-                name = f"{measure}, {over(row.arm, summary.control[row.block])}"
-                lost = f"; {row.diverged} runs missed the loss" if row.diverged else ""
-                found = flatness_of(row, 4, title, name, ratio_of(logs, base=10.0))
-                yield replace(found, result=found.result + lost)
-
-    return rows
-
-
 def replayed(title: str, folder: Path) -> Iterator[Row]:
     """Study 9: each optimizer - Adam with its schedule."""
     summary = load(folder)
     for row in summary.arms:
         if row.difference:
             yield difference(10, title, summary, row, flipped=row.arm.startswith("Adam with "))
-
-
-def flatness_of(
-    row: ArmSummary, claim: int, title: str, comparison: str, ratio: stats.Interval
-) -> Row:
-    """Return the row of an arm's ratio to its control; the paper claims flatness of DualAdam."""
-    found = flatness(claim, title, comparison, ratio, FLATNESS_MARGIN)
-    if row.arm == "DualAdam":
-        return found
-    names = {Verdict.HELD: FLATTER, Verdict.NOT_HELD: SHARPER}
-    return replace(found, verdict=names.get(Verdict(found.verdict), found.verdict))
 
 
 def mixed(title: str, folder: Path) -> Iterator[Row]:
@@ -225,15 +196,13 @@ def adjusted_together(rows: list[Row], titles: set[str]) -> list[Row]:
 
 FASHION, CIFAR = "Fashion-MNIST", "CIFAR-10"
 STUDIES = (
-    Study("published-regime_cifar10", f"published regime, {CIFAR}", against_adam(3)),
-    Study("published-regime_fashion-mnist", f"published regime, {FASHION}", against_adam(3)),
+    Study("published-regime_cifar10", f"published regime, {CIFAR}", against_adam),
+    Study("published-regime_fashion-mnist", f"published regime, {FASHION}", against_adam),
     Study(
-        "published-regime_cifar10_resnet18",
-        f"published regime, {CIFAR}, ResNet-18",
-        against_adam(3),
+        "published-regime_cifar10_resnet18", f"published regime, {CIFAR}, ResNet-18", against_adam
     ),
-    Study("small-lr_cifar10_resnet18", f"lr 0.001, {CIFAR}, ResNet-18", against_adam(3)),
-    Study("cifar10-again", f"{CIFAR} again", differences(3)),
+    Study("small-lr_cifar10_resnet18", f"lr 0.001, {CIFAR}, ResNet-18", against_adam),
+    Study("cifar10-again", f"{CIFAR} again", rivals),
     Study("inverse-decay_cifar10", f"InvAdam on {CIFAR}", differences(6)),
     Study("flatness-equal-lr_digits", "equal lr, digits", flat_at_equal_lr(4)),
     Study("flatness-equal-lr_fashion-mnist", f"equal lr, {FASHION}", flat_at_equal_lr(4)),
@@ -257,15 +226,17 @@ STUDIES = (
         f"20 % wrong labels, {FASHION}",
         differences(8),
     ),
+    Study("wrong-labels-again_fashion-mnist", f"20 % wrong labels again, {FASHION}", again(8)),
     Study(f"{REGIME}wrong-labels-40_digits", "40 % wrong labels, digits", differences(8)),
     Study(f"{REGIME}large-batch_digits", "batches of 300, digits", differences(8)),
     Study(f"{REGIME}small-data_digits", "200 images, digits", differences(8)),
     Study(f"{REGIME}fine-grid_digits", "a fine grid, digits", differences(8)),
-    Study("variants_digits", "variants, digits", against_adam(2)),
+    Study("variants_digits", "variants, digits", against_adam),
     Study("variants_fashion-mnist", f"variants, {FASHION}", with_shares),
     Study("characters", "character Transformer", characters),
     Study("bound_fashion-mnist", f"bounded form, {FASHION}", differences(9)),
     Study("mix_fashion-mnist", f"mixed form, {FASHION}", mixed),
     Study("mix_cifar10", f"mixed form, {CIFAR}", mixed),
+    Study("mix-again_cifar10", f"mixed form again, {CIFAR}", again(9)),
     Study("replay_fashion-mnist", f"replayed schedules, {FASHION}", replayed),
 )

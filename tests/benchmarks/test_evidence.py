@@ -18,7 +18,8 @@ import evidence_comparisons as comparisons
 import evidence_figures as figures
 import evidence_readme as readme
 import evidence_studies as studies
-from evidence_rows import Row
+from evidence_flatness import with_both_measures
+from evidence_rows import Row, shown_verdict
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,60 @@ def test_a_ratio_is_equivalent_within_its_margin_and_else_held_below_1():
     assert verdict(0.85, 0.99) == verdict(0.95, 0.99, margin=None) == "held"
     assert verdict(1.01, 1.2) == "not held"
     assert verdict(0.9, 1.2) == "not decided"
+
+
+@pytest.mark.parametrize(
+    ("arm", "eigenvalue", "sharpness", "verdict"),
+    [
+        ("MixLong", "lower", "lower", "flatter"),
+        ("MixLong", "higher", "higher", "sharper"),
+        ("DualAdam", "lower", "lower", "held"),
+        ("DualAdam", "higher", "higher", "not held"),
+        ("DualAdam", "equivalent", "equivalent", "equivalent"),
+        ("DualAdam", "equivalent", "lower", "not decided"),
+        ("MixLong", "lower", "higher", "not decided"),
+    ],
+)
+def test_two_measures_of_flatness_decide_together(arm, eigenvalue, sharpness, verdict):
+    pair = f"{arm} / (Adam + warm-up)"
+    of = Row(4, "equal loss, eigenvalue", f"largest eigenvalue, {pair}", "", eigenvalue)
+    other = Row(4, "equal loss, sharpness", f"adaptive SAM sharpness, {pair}", "", sharpness)
+    parts = [replace(row, decides=False) for row in (of, other)]
+    *same, both = with_both_measures(parts)
+    assert same == parts
+    assert (both.verdict, both.comparison) == (verdict, f"both measures, {pair}")
+    assert shown_verdict(both) == f"**{verdict}**"
+    assert shown_verdict(parts[0]) == eigenvalue
+
+
+def test_few_seeds_are_a_demonstration_also_without_an_interval():
+    row = Row(8, "a", "b", "", "held", seeds=5)
+    assert shown_verdict(row) == "demonstration (held)"
+    assert shown_verdict(replace(row, seeds=20)) == "**held**"
+
+
+def test_worse_holds_the_claim_that_invadam_alone_is_worse():
+    summary = comparisons.load(evidence.find("regime-summed_fashion-mnist"))
+    for claim, verdict in ((8, "not held"), (6, "held")):
+        row = studies.difference(claim, "summed loss", summary, summary.primary)
+        assert (summary.primary.arm, row.verdict) == ("DualAdam", verdict)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("regime-wrong-labels-20_fashion-mnist", "it does not replicate"),  # contains 0
+        ("mix_cifar10", "it replicates"),
+    ],
+)
+def test_a_lead_replicates_if_its_interval_is_above_0(name, outcome):
+    rows = list(studies.again(8)("again", evidence.find(name)))
+    assert [row for row in rows if "primary" in row.result] == [
+        row for row in rows if row.result.endswith(f"; {outcome}")
+    ]
+    second = [row for row in rows if "second" in row.result]
+    assert len(second) == (name == "mix_cifar10")
+    assert all(row.comparison.startswith("MixLong - MixLongSize") for row in second)
 
 
 def test_the_figure_of_a_claim_draws_every_interval(found):
