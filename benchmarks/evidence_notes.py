@@ -106,11 +106,21 @@ The two are not equivalent, so by decision 42 both verdicts stand: *better* for 
 Adam, *not held* for DualAdam against the warm-up.
 On Fashion-MNIST, with a small network and the same learning rate, the three are equivalent.
 
+That a warm-up helps because a larger learning rate is then stable is known (Kalra and Barkeshli,
+[arXiv:2406.09405](https://arxiv.org/abs/2406.09405)).
+The paper starts from the gap between Adam's and SGD's test scores (Wilson et al.,
+[arXiv:1705.08292](https://arxiv.org/abs/1705.08292)); no study here has SGD.
+
 On the digits of "variants" Adam chose a learning rate of 0.049 on three tuning seeds.
 In two other studies of the same network Adam without a warm-up is level with the control, and
 scores as much as DualAdam does here ("summed loss" and "a fine grid", claim 8).
 """,
     2: """\
+RAdam was made to do without a warm-up; Ma and Yarats
+([arXiv:1910.04209](https://arxiv.org/abs/1910.04209)) found that Adam with a plain one does as
+well.
+No row here has RAdam ahead of the control.
+
 On CIFAR-10 *held* rests on five seeds.
 The difference from the control did not replicate (claim 3), so do not rely on *held* against AdamW
 and RAdam before a study with more seeds.
@@ -146,6 +156,8 @@ So the studies "equal lr" have one learning rate and one hand-over for all arms,
 On the digits, 20 % more learning rate, an ordinary knob, moves the curvature by a quarter; DualAdam
 does not move it.
 MixLong is sharper on the digits at equal learning rate, and not decided elsewhere.
+That sharpness follows the learning rate more than the test score is what Andriushchenko et al.
+([arXiv:2302.07011](https://arxiv.org/abs/2302.07011)) found on larger networks.
 A verdict *equivalent* is an interval within the registered margin of 10 %.
 On Fashion-MNIST at equal loss the adaptive sharpness does not even show 20 % more learning rate, so
 it could not have shown a smaller effect; the largest eigenvalue shows it, and not DualAdam.
