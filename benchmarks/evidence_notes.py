@@ -79,9 +79,9 @@ ANSWERS = {
     5: "where the Hessian is aligned with the axes; in a network it is not seen.",
     6: "it scores worse than the control; no judged run diverged.",
     7: "six fine-tuned seeds score as the control's do; characters from scratch are undecided.",
-    8: "on Fashion-MNIST loss x 100 or a summed loss costs it points; wrong labels are a lead.",
+    8: "a summed loss costs it points on Fashion-MNIST; wrong labels are a lead.",
     9: "the mixed form gains on CIFAR-10, not replicated, not on Fashion-MNIST or characters.",
-    10: "on Fashion-MNIST DualAdam, AdaBelief and RAdam score as it does; NAdam scores more.",
+    10: "DualAdam, AdaBelief and RAdam score as it does; NAdam and Schedule-Free more, Lion less.",
 }
 # the claims in the words of the README
 QUESTIONS = {

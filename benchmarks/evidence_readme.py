@@ -41,6 +41,7 @@ SHOWN = {
     2: [
         Shown("variants, digits", "(SOAP + warm-up)", "SOAP - control, digits"),
         Shown("CIFAR-10, 10,000 images", "NAdam - ", "NAdam - control, CIFAR-10"),
+        Shown("CIFAR-10 again", "NAdam - ", "again"),
     ],
     3: [
         Shown("digits", "DualAdam - (Adam + warm-up)", "digits"),
@@ -57,7 +58,9 @@ SHOWN = {
         Shown("equal lr, Fashion-MNIST", EIGENVALUE, "Fashion-MNIST"),
         Shown("equal loss, Fashion-MNIST, eigenvalue", EIGENVALUE, "at equal loss"),
         Shown(
-            "equal loss, Fashion-MNIST, sharpness", "adaptive SAM sharpness, DualAdam", "sharpness"
+            "equal loss, Fashion-MNIST, sharpness",
+            "adaptive SAM sharpness, DualAdam",
+            "adaptive sharpness there, not decided,",
         ),
     ],
     6: [
@@ -69,16 +72,14 @@ SHOWN = {
         Shown("character Transformer", MINE, "characters, nats"),
     ],
     8: [
-        Shown(
-            "Fashion-MNIST, 2,000 images",
-            "(DualAdam, loss x 100) - (Adam + warm-up), hand-over of the whole run",
-            "loss x 100",
-        ),
         Shown("summed loss, Fashion-MNIST", MINE, "summed loss"),
         Shown("20 % wrong labels, Fashion-MNIST", MINE, "wrong labels"),
+        Shown("20 % wrong labels again, Fashion-MNIST", MINE, "again, new seeds,"),
     ],
     9: [
         Shown("mixed form, CIFAR-10", "MixLong - ", "CIFAR-10"),
+        Shown("mixed form again, CIFAR-10", "MixLong - (AdamW", "again, new seeds,"),
+        Shown("mixed form again, CIFAR-10", "MixLong - MixLongSize", "its direction alone"),
         Shown("mixed form, Fashion-MNIST", "MixLong - ", "Fashion-MNIST"),
         Shown("character Transformer", "MixLong - ", "on characters"),
         Shown("bounded form, Fashion-MNIST", "BoundLong - ", "bounded form's direction"),
@@ -86,6 +87,8 @@ SHOWN = {
     10: [
         Shown("replayed schedules, Fashion-MNIST", MINE, "DualAdam - Adam with its schedule"),
         Shown("replayed schedules, Fashion-MNIST", "(NAdam", "NAdam likewise"),
+        Shown("replayed schedules, Fashion-MNIST", "(Lion", "Lion"),
+        Shown("replayed schedules, Fashion-MNIST", "(Schedule-Free", "Schedule-Free"),
     ],
 }
 
