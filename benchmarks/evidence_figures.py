@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-from evidence_rows import FLATTER, HIGHER, LOWER, SHARPER, Row
+from evidence_rows import FLATTER, HIGHER, LOWER, SHARPER, Row, is_demonstration
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from dualadam.compare.summary import MIN_SEEDS
 from dualadam.harness.figures import COLOURS, STYLE
 from dualadam.harness.verdict import Verdict
 
@@ -27,6 +28,7 @@ VERDICT_COLOURS = {
     HIGHER: RED,
     Verdict.EQUIVALENT: BLUE,
 }  # of any other verdict: grey
+HOLLOW = f"n below {MIN_SEEDS}: a demonstration"
 AXES = {  # unit of a row: label of its axis, and where nothing differs
     "points": ("difference in percentage points (positive: the first arm is better)", 0.0),
     "nats": ("difference in nats (positive: the first arm is better)", 0.0),
@@ -51,6 +53,10 @@ def forest(rows: list[Row]) -> Figure | None:
             Line2D([], [], color=colour_of(verdict), marker="o", ms=5, lw=1.6, label=verdict)
             for verdict in dict.fromkeys(str(row.verdict) for row in drawn)
         ]
+        if any(map(is_demonstration, drawn)):
+            marks.append(
+                Line2D([], [], color=GREY, marker="o", mfc="white", ms=5, lw=0, label=HOLLOW)
+            )
         figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
     return figure
 
@@ -71,7 +77,17 @@ def _draw_panel(ax: Axes, unit: str, rows: list[Row]) -> None:
             )
             ax.fill_betweenx([y - 0.4, y + 0.4], low, high, color="black", alpha=0.06, lw=0)
         ends, colour = [[found.mean - found.low], [found.high - found.mean]], colour_of(row.verdict)
-        ax.errorbar(found.mean, y, xerr=ends, fmt="o", ms=4, color=colour, capsize=2, lw=1.6)
+        ax.errorbar(
+            found.mean,
+            y,
+            xerr=ends,
+            fmt="o",
+            ms=4,
+            mfc="white" if is_demonstration(row) else colour,
+            color=colour,
+            capsize=2,
+            lw=1.6,
+        )
     if nothing is not None:
         ax.axvline(nothing, color="black", lw=0.8)
     if nothing == 0.0:  # an interval many times as wide as the others goes on outside

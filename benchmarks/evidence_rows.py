@@ -61,10 +61,15 @@ def shown_p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
+def is_demonstration(row: Row) -> bool:
+    """Return whether the row has too few seeds for a verdict."""
+    seeds = row.drawn.n if row.drawn else row.seeds
+    return bool(seeds) and seeds < MIN_SEEDS
+
+
 def shown_verdict(row: Row) -> str:
     """Return the verdict as the page shows it: few seeds are a demonstration."""
-    seeds = row.drawn.n if row.drawn else row.seeds
-    if seeds and seeds < MIN_SEEDS:
+    if is_demonstration(row):
         return f"demonstration ({row.verdict})"
     return f"**{row.verdict}**" if row.decides else row.verdict
 
