@@ -230,6 +230,7 @@ STUDIES = (
     Study(f"{REGIME}wrong-labels-40_digits", "40 % wrong labels, digits", differences(8)),
     Study(f"{REGIME}large-batch_digits", "batches of 300, digits", differences(8)),
     Study(f"{REGIME}small-data_digits", "200 images, digits", differences(8)),
+    Study("small-data-again_digits", "200 images again, digits", again(8)),
     Study(f"{REGIME}fine-grid_digits", "a fine grid, digits", differences(8)),
     Study("variants_digits", "variants, digits", against_adam),
     Study("variants_fashion-mnist", f"variants, {FASHION}", with_shares),

@@ -45,6 +45,7 @@ NAMES = (  # the cheap ones first
     "cifar10-again",
     "mix-again_cifar10",
     "wrong-labels-again_fashion-mnist",
+    "small-data-again_digits",
     "replay_fashion-mnist",  # with the schedules of a finished variants_fashion-mnist
     "characters_uint8-state",  # not one of the eight: it decides about the state in 8 bits
     "published-regime_cifar10_resnet18",
