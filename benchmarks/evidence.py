@@ -4,7 +4,7 @@
 
 What decides a row was fixed before the runs, in docs/decisions/0012-first-studies.md,
 0041-the-eight-studies.md, 0042-resnet-18-on-a-gpu.md and
-0043-two-leads-and-three-smaller-studies.md.
+0043-leads-on-new-seeds.md.
 """
 
 from __future__ import annotations

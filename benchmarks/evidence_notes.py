@@ -13,7 +13,7 @@ differences, and a row per comparison.
 records.
 What decides a row was fixed before the runs, in [decision 12](decisions/0012-first-studies.md) for
 the first studies, in [decision 42](decisions/0042-resnet-18-on-a-gpu.md) for ResNet-18, in
-[decision 43](decisions/0043-two-leads-and-three-smaller-studies.md) for the two studies "again" of
+[decision 43](decisions/0043-leads-on-new-seeds.md) for the two studies "again" of
 a lead and for what was changed in three others before they ran, and in
 [decision 41](decisions/0041-the-eight-studies.md) for the rest, under the [rules of
 evidence](../CONTRIBUTING.md#the-rules-of-evidence).
