@@ -212,9 +212,15 @@ def test_a_lead_replicates_if_its_interval_is_above_0(name, outcome):
     assert [row for row in rows if "primary" in row.result] == [
         row for row in rows if row.result.endswith(f"; {outcome}")
     ]
-    second = [row for row in rows if "second" in row.result]
-    assert len(second) == (name == "mix_cifar10")
-    assert all(row.comparison.startswith("MixLong - MixLongSize") for row in second)
+
+
+@pytest.mark.parametrize("replicates", [True, False])
+def test_the_direction_of_the_mixed_form_decides_only_after_its_gain(monkeypatch, replicates):
+    monkeypatch.setattr(studies, "replicates", lambda summary: replicates)
+    *_, second = studies.mixed_again("again", evidence.find("mix_cifar10"))
+    assert second.comparison.startswith("MixLong - MixLongSize")
+    assert ("decides nothing" in second.result) == (not replicates)
+    assert second.decides == replicates
 
 
 def test_the_figure_of_a_claim_draws_every_interval(found):
