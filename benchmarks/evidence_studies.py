@@ -20,6 +20,7 @@ from dualadam.harness.verdict import Verdict
 IDEA = ("DualAdam", "InvAdam", "MixLong", "BoundLong", "BoundLongDirection")
 # claim 6 is that InvAdam alone is worse
 WORSE_IS_THE_CLAIM = {Verdict.WORSE: Verdict.HELD, Verdict.BETTER: Verdict.NOT_HELD}
+SAME_SETTING = "AdamW + warm-up, at MixLong's setting"  # the arm of mix-again_cifar10
 REGIME = "regime-"  # the studies whose primary comparisons are Holm-adjusted together
 
 
@@ -134,8 +135,13 @@ def again(claim: int) -> Callable[[str, Path], Iterator[Row]]:
 
 
 def mixed_again(title: str, folder: Path) -> Iterator[Row]:
-    """The mixed form on new seeds: its gain, then, if it replicates, what its direction gives."""
+    """The mixed form on new seeds: its gain, then, if it replicates, what its direction gives.
+
+    Between them, at one setting for both, what is left of the gain.
+    """
     yield from again(9)(title, folder)
+    summary = load_pair(folder, "MixLong", SAME_SETTING)
+    yield difference(9, title, summary, summary.primary, registered=False)
     decides = replicates(load(folder))
     summary = load_pair(folder, "MixLong", "MixLongSize")
     row = difference(9, title, summary, summary.primary)

@@ -217,7 +217,7 @@ def test_a_lead_replicates_if_its_interval_is_above_0(name, outcome):
 @pytest.mark.parametrize("replicates", [True, False])
 def test_the_direction_of_the_mixed_form_decides_only_after_its_gain(monkeypatch, replicates):
     monkeypatch.setattr(studies, "replicates", lambda summary: replicates)
-    *_, second = studies.mixed_again("again", evidence.find("mix_cifar10"))
+    *_, second = studies.mixed_again("again", evidence.find("mix-again_cifar10"))
     assert second.comparison.startswith("MixLong - MixLongSize")
     assert ("decides nothing" in second.result) == (not replicates)
     assert second.decides == replicates
