@@ -107,6 +107,11 @@ def test_tuning_seeds_are_kept_and_fixed_arms_get_seeds_alone():
     assert (fitted.points, fitted.seeds) == (0, 28)
 
 
+def test_more_seeds_than_there_are_below_the_tuning_seeds_are_not_chosen():
+    late = LOOP.replace("\nseeds =", "\nfirst_seed = 9990\nseeds =", 1)
+    assert fit_to_hours(parse_spec(late), cost_of(60, 60), 100).spec.judged_seeds[-1] == 9999
+
+
 def test_too_little_time_is_refused_with_the_time_of_the_smallest_plan():
     message = (
         "hours must be at least 0.15 for this study, got 0.1: its smallest plan, 2 points and "

@@ -11,14 +11,14 @@ from dualadam.compare.continued import recorded_spec
 from dualadam.compare.estimate import Estimate, estimate
 from dualadam.compare.plan import make_plan
 from dualadam.compare.power import detectable_in_spreads
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import TUNING_SEED, Spec
 from dualadam.compare.wording import with_unit
 from dualadam.errors import InvalidValueError
 from dualadam.harness.executors import Width
 from dualadam.tasks import HERE, Source
 
 USED = 0.95  # of the time; the rest is for starting workers and for the report
-MOST_POINTS, MOST_SEEDS = 32, 10_000
+MOST_POINTS = 32
 LEAST = 2  # points, unless every arm is fixed, and seeds
 
 
@@ -65,7 +65,7 @@ def fit_to_hours(spec: Spec, cost: Estimate, hours: float) -> Budget:
     if not 0 < hours < float("inf"):
         raise InvalidValueError(f"hours must be above 0, got {hours}.")
     best: Budget | None = None
-    for seeds in range(LEAST, MOST_SEEDS + 1):
+    for seeds in range(LEAST, TUNING_SEED - spec.first_seed + 1):
         points = min(MOST_POINTS, max(LEAST, 4 * seeds // 5)) if spec.points else 0
         seconds = cost.seconds_of(points * spec.tuning_seeds, seeds)
         if seconds is None:
