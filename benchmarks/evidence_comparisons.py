@@ -80,7 +80,7 @@ def nadam(study: str, summary: Summary) -> Iterator[Row]:
     for row in summary.arms:
         if row.optimizer == "NAdam" and (d := row.difference):
             comparison = f"{minus(row.arm, summary.control[row.block])}, {row.block}, for reference"
-            result = f"{shown(d)}; Holm p {shown_p(d.p_holm)}"
+            result = f"{shown(d)}{with_choice(row)}; Holm p {shown_p(d.p_holm)}"
             yield Row(2, study, comparison, result, row.verdict, drawn=d, margin=summary.margin)
 
 
@@ -97,7 +97,7 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
                 3,
                 study,
                 f"{minus('DualAdam', reference.arm)}, {row.block}{primary}",
-                shown(d) + margin,
+                shown(d) + with_choice(row) + margin,
                 CLAIM_VERDICT[stats.verdict(d, summary.spec.primary.margin)],
                 drawn=d,
                 margin=summary.margin,
@@ -115,11 +115,19 @@ def controls(study: str, summary: Summary) -> Iterator[Row]:
                 6,
                 study,
                 f"{minus('InvAdam', reference.arm)}, {row.block}",
-                shown(d) + points,
+                shown(d) + with_choice(row) + points,
                 verdict,
                 drawn=d,
                 margin=summary.margin,
             )
+
+
+def with_choice(row: ArmSummary) -> str:
+    """Return the interval with the choice of settings, which does not decide the first studies."""
+    if row.difference is None or row.difference.with_choice is None:
+        return ""
+    low, high = row.difference.with_choice
+    return f"; with the choice of settings [{low:+.2f}, {high:+.2f}]"
 
 
 def flatter(study: str, summary: Summary) -> Iterator[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import matplotlib
-from evidence_rows import FLATTER, HIGHER, LOWER, SHARPER, Row, is_demonstration
+from evidence_rows import BEHIND, FLATTER, HIGHER, LOWER, SHARPER, Row, is_demonstration
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -25,6 +25,7 @@ VERDICT_COLOURS = {
     Verdict.NOT_HELD: RED,
     Verdict.WORSE: RED,
     SHARPER: RED,
+    BEHIND: RED,
     HIGHER: RED,
     Verdict.EQUIVALENT: BLUE,
 }  # of any other verdict: grey

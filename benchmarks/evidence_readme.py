@@ -33,8 +33,8 @@ MINE, EIGENVALUE = "DualAdam - ", "largest eigenvalue, DualAdam"
 SHOWN = {
     1: [
         Shown("digits", "DualAdam - Adam,", "digits"),
-        Shown("variants, digits", "DualAdam - Adam,", "again"),
-        Shown("published regime, CIFAR-10", MINE, "CIFAR-10 as published"),
+        Shown("variants, digits", "DualAdam - Adam,", "digits, other study,"),
+        Shown("published regime, CIFAR-10", MINE, "CIFAR-10, small network,"),
         Shown("published regime, CIFAR-10, ResNet-18", "DualAdam - Adam,", "ResNet-18"),
         Shown("lr 0.001, CIFAR-10, ResNet-18", "DualAdam - Adam,", "lr 0.001"),
     ],
@@ -75,7 +75,7 @@ SHOWN = {
         Shown(
             "mixed form again, CIFAR-10",
             "MixLong - (AdamW + warm-up, at",
-            "at equal settings",
+            "at equal settings, not registered,",
         ),
         Shown("character Transformer", "MixLong - ", "characters, nats"),
     ],

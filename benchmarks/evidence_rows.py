@@ -9,6 +9,7 @@ import numpy as np
 from dualadam.compare import stats
 from dualadam.compare.summary import MIN_SEEDS
 
+BEHIND = "behind"  # decision 41's word for an InvAdam that is worse
 MEASURED = "measured"  # what a row says that compares nothing
 FLATTER, SHARPER = "flatter", "sharper"  # verdicts of an arm about which the paper claims nothing
 LOWER, HIGHER = "lower", "higher"  # what one measure of flatness says; two of them decide
@@ -23,7 +24,8 @@ class Row:
         study: as the page names it.
         comparison: what is compared.
         result: with its interval, as text.
-        verdict: one of ``Verdict``, FLATTER, SHARPER, LOWER, HIGHER, MEASURED, or "not run".
+        verdict: one of ``Verdict``, FLATTER, SHARPER, LOWER, HIGHER, BEHIND,
+            MEASURED, or "not run".
         drawn: the interval in the figure; None for a row without one.
         unit: of ``drawn``; rows of one unit share a panel.
         margin: of equivalence, in that unit; that of a ratio is a factor above 1.
