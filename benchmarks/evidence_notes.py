@@ -267,8 +267,8 @@ The interval of the first study is about tuned arms, and says nothing about equa
 two settings score alike in tuning it can be too narrow ([decision
 32](decisions/0032-the-interval-carries-the-choice.md)).
 On Fashion-MNIST MixLong is equivalent and sharper by both measures; nowhere is it flatter by both.
-Flatter and better would need both measures of flatness: the largest eigenvalue is lower there, the
-adaptive sharpness is not decided.
+On CIFAR-10 its largest eigenvalue is lower, at its own learning rate, and its adaptive sharpness is
+not decided.
 The three bounded forms chose the same settings, so the interval over the seeds alone compares them
 at these settings: [-0.09, -0.00] for the direction, which is no gain.
 Each arm is measured at its own tuned setting, so its curvature is also that of its learning rate;

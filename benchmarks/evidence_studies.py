@@ -223,6 +223,7 @@ STUDIES = (
     ),
     Study("small-lr_cifar10_resnet18", f"lr 0.001, {CIFAR}, ResNet-18", against_adam),
     Study("cifar10-again", f"{CIFAR} again", rivals),
+    Study("equal-settings_cifar10", f"equal settings again, {CIFAR}", again(3)),
     Study("inverse-decay_cifar10", f"InvAdam on {CIFAR}", differences(6)),
     Study("flatness-equal-lr_digits", "equal lr, digits", flat_at_equal_lr(4)),
     Study("flatness-equal-lr_fashion-mnist", f"equal lr, {FASHION}", flat_at_equal_lr(4)),

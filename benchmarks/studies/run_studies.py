@@ -46,6 +46,7 @@ NAMES = (  # the cheap ones first
     "mix-again_cifar10",
     "wrong-labels-again_fashion-mnist",
     "small-data-again_digits",
+    "equal-settings_cifar10",
     "replay_fashion-mnist",  # with the schedules of a finished variants_fashion-mnist
     "characters_uint8-state",  # not one of the eight: it decides about the state in 8 bits
     "published-regime_cifar10_resnet18",
