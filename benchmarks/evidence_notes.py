@@ -13,9 +13,9 @@ differences, and a row per comparison.
 records.
 What decides a row was fixed before the runs, in [decision 12](decisions/0012-first-studies.md) for
 the first studies, in [decision 42](decisions/0042-resnet-18-on-a-gpu.md) for ResNet-18, in
-[decision 43](decisions/0043-leads-on-new-seeds.md) for the four studies "again" on new seeds, and
-in [decision 41](decisions/0041-the-eight-studies.md) for the rest, under the [rules
-of evidence](../CONTRIBUTING.md#the-rules-of-evidence).
+[decision 43](decisions/0043-leads-on-new-seeds.md) for the four studies with "new seeds", and in
+[decision 41](decisions/0041-the-eight-studies.md) for the rest, under the [rules of
+evidence](../CONTRIBUTING.md#the-rules-of-evidence).
 
 **Three studies were made smaller.**
 "Published regime, CIFAR-10", "InvAdam on CIFAR-10" and "CIFAR-10 again" were registered with the
@@ -164,8 +164,8 @@ The *not held* is a small difference, of one network at one learning rate that n
 At lr 0.001 the machine's time ended in the last of 20 seeds, so by the rule of decision 42 n is 19.
 
 **Study 2, "CIFAR-10 again", is not decided; at equal settings DualAdam is equivalent.**
-The control had chosen another setting than DualAdam, on three tuning seeds, and "mixed form again"
-(claim 9) had shown on other seeds that it was a poor one.
+The control had chosen another setting than DualAdam, on three tuning seeds, and "mixed form, new
+seeds" (claim 9) had shown that it was a poor one.
 At DualAdam's setting for both, 40 new seeds give no difference.
 This comparison was registered after study 2, and before its own runs.
 

@@ -46,9 +46,9 @@ SHOWN = {
         Shown("digits", "DualAdam - (Adam + warm-up)", "digits"),
         Shown("variants, Fashion-MNIST", MINE, "Fashion-MNIST"),
         Shown("CIFAR-10 again", MINE, "CIFAR-10"),
-        Shown("equal settings again, CIFAR-10", MINE, "at equal settings"),
+        Shown("equal settings, new seeds, CIFAR-10", MINE, "at equal settings"),
         Shown("published regime, CIFAR-10, ResNet-18", MINE, "ResNet-18"),
-        Shown("lr 0.001, CIFAR-10, ResNet-18", MINE, "at lr 0.001"),
+        Shown("lr 0.001, CIFAR-10, ResNet-18", MINE, "lr 0.001"),
     ],
     4: [
         Shown("equal lr, digits", EIGENVALUE, "eigenvalue / control's, digits, equal lr"),
@@ -66,13 +66,13 @@ SHOWN = {
     ],
     8: [
         Shown("summed loss, Fashion-MNIST", MINE, "summed loss"),
-        Shown("20 % wrong labels again, Fashion-MNIST", MINE, "20 % wrong labels, new seeds,"),
+        Shown("20 % wrong labels, new seeds, Fashion-MNIST", MINE, "20 % wrong labels, new seeds,"),
     ],
     9: [
         Shown("mixed form, CIFAR-10", "MixLong - ", "CIFAR-10"),
-        Shown("mixed form again, CIFAR-10", "MixLong - (AdamW + warm-up), ", "on new seeds"),
+        Shown("mixed form, new seeds, CIFAR-10", "MixLong - (AdamW + warm-up), ", "on new seeds"),
         Shown(
-            "mixed form again, CIFAR-10",
+            "mixed form, new seeds, CIFAR-10",
             "MixLong - (AdamW + warm-up, at",
             "at equal settings, not registered,",
         ),
