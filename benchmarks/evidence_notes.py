@@ -312,8 +312,8 @@ It limits the learning rate: DualAdam chose 0.00044 where the control chose 0.04
 points diverged.
 No point lies between 0.00044 and 0.0025, so a finer search may lose less; at 0.0025 DualAdam is 11
 points behind on the validation split.
-At the five smaller rates DualAdam is ahead on the validation split, by 0.4 to 2.7 points: there it
-has the larger steps, as with loss x 100 below.
+At the five smaller rates DualAdam is ahead on the validation split, by 0.4 to 2.7 points, as with
+loss x 100 below.
 On the digits the same change of the loss shows nothing.
 On Fashion-MNIST with 20 % wrong labels both arms chose the same settings, and the interval over the
 seeds alone was above 0.
