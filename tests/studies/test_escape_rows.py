@@ -59,6 +59,16 @@ def test_a_prediction_that_could_not_be_measured_is_not_held():
     assert row == Row("label", Verdict.NOT_HELD, theory=1.0, exact=1.0, note=unseen)
 
 
+@pytest.mark.parametrize(("power", "verdict"), [(0.0, "held"), (1.0, "not held")])
+def test_an_exact_slope_of_0_has_no_relative_deviation(power, verdict):
+    """Equal exponents give 0 or a rounding of it, which depends on the processor."""
+    one = {"theory": 1.0, "exponent": 1.0, "overdamped": 1.0, "exact": 1.0}
+    flat = [replace(m, **one, simulated=m.x**power) for m in power_law(power, error=1e-6)]
+    row = slope_row("label", -1.0, flat)
+    assert (row.exact, row.verdict) == (0.0, verdict)
+    assert row.note == f"{power:+.3g} from exact"
+
+
 def test_walkers_that_diverge_at_a_large_step_are_a_row_with_their_reason():
     experiment = LargeSteps(TINY)
     rows = experiment.rows({point.key: DIVERGED for point in experiment.points})

@@ -42,17 +42,17 @@ def slope_row(label: str, theory: float, measurements: Sequence[Measurement]) ->
     interval reaches into them: more escapes would decide.
     """
     slope = fit_slope(measurements)
-    deviation = slope.simulated / slope.exact - 1
+    away, allowed = slope.simulated - slope.exact, TOLERANCE * abs(slope.exact)
+    relative = f"{100 * away / slope.exact:+.1f} %" if slope.exact else f"{away:+.3g}"
     row = prediction(
         label,
-        abs(deviation) <= TOLERANCE,
+        abs(away) <= allowed,
         theory=theory,
         exact=slope.exact,
         simulated=slope.simulated,
         error=slope.error,
-        note=f"{100 * deviation:+.1f} % from exact",
+        note=f"{relative} from exact",
     )
-    nearest = abs(deviation) - Z95 * slope.error / abs(slope.exact)
-    if row.verdict == Verdict.NOT_HELD and nearest <= TOLERANCE:
+    if row.verdict == Verdict.NOT_HELD and abs(away) - Z95 * slope.error <= allowed:
         return replace(row, verdict=Verdict.NOT_DECIDED)
     return row
