@@ -61,7 +61,7 @@ demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/langu
 	@echo "Fine-tuning takes 6 to 10 minutes on two cores; a second start continues"
 	@$(BIN)/dualadam compare language-quick --out runs/language-quick
 
-test: setup $(VENV)/.ready-test  ## run the tests (about 10 minutes)
+test: setup $(VENV)/.ready-test  ## run the tests (10 to 19 minutes)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # The lower bounds in pyproject.toml are true: the tests pass with the oldest versions they allow.
