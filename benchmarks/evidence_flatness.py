@@ -80,7 +80,9 @@ def with_both_measures(rows: list[Row]) -> list[Row]:
         if measure == first:
             pending[training, pair] = row
             continue
-        verdicts = [str(pending.pop((training, pair)).verdict), str(row.verdict)]
+        if (of_first := pending.pop((training, pair), None)) is None:
+            continue  # the study of the other measure is not finished
+        verdicts = [str(of_first.verdict), str(row.verdict)]
         both = verdicts[0] if verdicts[0] == verdicts[1] else Verdict.NOT_DECIDED
         names = (
             {LOWER: Verdict.HELD, HIGHER: Verdict.NOT_HELD}

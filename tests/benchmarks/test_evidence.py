@@ -185,6 +185,7 @@ def test_two_measures_of_flatness_decide_together(arm, eigenvalue, sharpness, ve
     assert (both.verdict, both.comparison) == (verdict, f"both measures, {pair}")
     assert shown_verdict(both) == f"**{verdict}**"
     assert shown_verdict(parts[0]) == eigenvalue
+    assert with_both_measures(parts[1:]) == parts[1:]  # the other study is not finished
 
 
 def test_few_seeds_are_a_demonstration_also_without_an_interval():

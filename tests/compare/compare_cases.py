@@ -17,7 +17,7 @@ import torch
 import dualadam
 from dualadam.cli import main
 from dualadam.compare.execution import StudyStore, execute
-from dualadam.compare.plan import TUNING_SEED, make_plan
+from dualadam.compare.plan import make_plan
 from dualadam.compare.run import (
     CurvePoint,
     DiagnosisPoint,
@@ -26,7 +26,7 @@ from dualadam.compare.run import (
     Run,
     SplitScore,
 )
-from dualadam.compare.spec import Spec
+from dualadam.compare.spec import TUNING_SEED, Spec
 from dualadam.compare.spec_file import BUILTIN, parse_spec
 from dualadam.harness.executors import InlineExecutor
 
