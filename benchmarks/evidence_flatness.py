@@ -91,5 +91,6 @@ def with_both_measures(rows: list[Row]) -> list[Row]:
         )
         text = f"eigenvalue {verdicts[0]}, adaptive sharpness {verdicts[1]}"
         name, verdict = f"both measures, {pair}", names.get(both, both)
-        result.append(Row(row.claim, row.study, name, text, verdict))
+        seeds = min((r.drawn.n for r in (of_first, row) if r.drawn), default=None)
+        result.append(Row(row.claim, training, name, text, verdict, seeds=seeds))
     return result

@@ -28,8 +28,9 @@ seeds instead of 60.
 * Differences are percentage points of test accuracy over paired seeds, or nats of the test loss;
   positive means that the first arm is better.
 * A tuned arm has its own tuned setting, found with the same budget as every other arm.
-* *Held*, *not held* and *not decided* say what the interval says about the claim that a form of the
-  paper's idea is better.
+* *Held*: the interval is above 0, a form of the paper's idea is better.
+  *Not held*: it is below 0, the form is worse.
+  *Better* and *worse* say the same of other arms, and *not decided* is none of these.
   In the first studies' rows of section 6 the claim is that InvAdam alone is worse, and in the first
   three rows of section 8 that the inverse part changes the result; section 5 has claims of the
   theory.
@@ -37,7 +38,8 @@ seeds instead of 60.
 * *It replicates* means that the interval over new seeds is above 0.
   *Second* is a comparison that decides only after the primary one replicates.
 * *Equivalent* means that the whole interval is within the study's margin, the grey band of a
-  figure.
+  figure, even if it excludes 0; it goes before the others.
+  Margins are in [decision 41](decisions/0041-the-eight-studies.md), and differ between studies.
 * *Primary* is the comparison that a study decides by its own interval; the p values of all others
   are Holm-adjusted within the study.
 * *Not registered, not adjusted* marks a comparison that no rule fixed beforehand, such as
@@ -69,8 +71,8 @@ seeds instead of 60.
   In the later studies with tuned arms [the interval carries the
   choice](decisions/0032-the-interval-carries-the-choice.md).
 * A seed fixes a run to the last bit on one kind of processor alone.
-  "Mixed form, CIFAR-10" and "InvAdam on CIFAR-10" share a control, its setting and 20 seeds, and
-  not one score: 57.04 and 56.93 are the means.
+  "Mixed form, CIFAR-10" and "InvAdam on CIFAR-10" ran one control on the same 20 seeds on two
+  processors: no run has the same score, and the means are 57.04 and 56.93.
 * With n = 5 a sign-flip test cannot give a p value below 0.0625.
   Rows with n = 5 or 6 are demonstrations.
 
@@ -101,7 +103,7 @@ ANSWERS = {
     6: "it scores worse than the control, with equal decay too; one seed of 20 stayed at chance.",
     7: "six fine-tuned seeds score as the control's do; characters from scratch are undecided.",
     8: "a summed loss costs it points on Fashion-MNIST; no regime was found where it helps.",
-    9: "no gain on Fashion-MNIST, worse on characters; on CIFAR-10 settings make the gain.",
+    9: "no gain on Fashion-MNIST, worse on characters; on CIFAR-10 the gain is of settings.",
     10: "DualAdam, AdaBelief and RAdam score as it does; NAdam and Schedule-Free more, Lion less.",
 }
 # the claims in the words of the README
@@ -161,7 +163,8 @@ The comparison with it shows whether the inverse part has any effect.
 
 The studies of ResNet-18 ran on one H100: 10,000 images, 15 epochs, or 12 at lr 0.001.
 The *not held* is a small difference, of one network at one learning rate that nobody tuned.
-At lr 0.001 the machine's time ended in the last of 20 seeds, so by the rule of decision 42 n is 19.
+At lr 0.001 the machine's time ran out during the last of 20 seeds, which the rule of decision 42
+leaves out: n is 19.
 
 **Study 2, "CIFAR-10 again", is not decided; at equal settings DualAdam is equivalent.**
 The control had chosen another setting than DualAdam, on three tuning seeds, and "mixed form, new
@@ -261,16 +264,16 @@ nats.
 """,
     9: """\
 These forms were chosen after a pilot that had seen them flatter.
-**On CIFAR-10 the gain of the mixed form replicates, and is not that of the mixed form.**
+**On CIFAR-10 the gain of the mixed form replicates, and it comes from the settings.**
 With the settings that each arm had chosen, MixLong is better than the control in both studies, by
 the registered intervals.
 But the control had chosen half of MixLong's learning rate and a tenth of its warm-up (24 steps
 instead of 229), on three tuning seeds.
 With MixLong's settings the control gains more than MixLong does: MixLong is behind it, by an
 interval below 0 that is within the margin of 0.5 points.
-By the registered rule the direction does nothing that matters: MixLong - MixLongSize is within 0.5
-points and contains 0.
-These two arms have different settings, so this is not the direction alone.
+MixLong - MixLongSize is within 0.5 points and contains 0: by the registered rule "the direction
+does nothing that matters".
+The settings of these two arms differ, so the comparison does not isolate the direction.
 The interval of the first study is about tuned arms, and says nothing about equal settings; where
 two settings score alike in tuning it can be too narrow ([decision
 32](decisions/0032-the-interval-carries-the-choice.md)).
@@ -278,7 +281,7 @@ On Fashion-MNIST MixLong is equivalent and sharper by both measures; nowhere is 
 On CIFAR-10 its largest eigenvalue is lower, at its own learning rate, and its adaptive sharpness is
 not decided.
 The three bounded forms chose the same settings, so the interval over the seeds alone compares them
-at these settings: [-0.09, -0.00] for the direction, which is no gain.
+at these settings: [-0.09, -0.00] for the direction, at most a small loss.
 Each arm is measured at its own tuned setting, so its curvature is also that of its learning rate;
 "equal lr" and "equal loss" (claim 4) have MixLong sharper or not decided.
 """,

@@ -84,8 +84,12 @@ def ratio_of(logs: stats.Interval, base: float = np.e) -> stats.Interval:
 
 def shown_ratio(ratio: stats.Interval) -> str:
     """Return the interval of a ratio as the page shows it; one that contains 1 says so."""
-    one = "; contains 1" if ratio.low <= 1 <= ratio.high else ""
-    return f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}], n = {ratio.n}{one}"
+    contains_one = ratio.low <= 1 <= ratio.high
+    one, digits = "; contains 1" if contains_one else "", 2
+    while not contains_one and 1 in (round(ratio.low, digits), round(ratio.high, digits)):
+        digits += 1  # an end next to 1 shows on which side it is
+    mean, low, high = (f"{x:.{digits}f}" for x in (ratio.mean, ratio.low, ratio.high))
+    return f"{mean} [{low}, {high}], n = {ratio.n}{one}"
 
 
 def minus(first: str, second: str) -> str:
